@@ -1,0 +1,1 @@
+"""The batch embedding pipeline: files -> scan -> changes -> decode -> encode -> store."""

@@ -1,0 +1,1 @@
+"""Search photos by meaning, on your own machine."""

@@ -1,0 +1,127 @@
+"""The exceptions that mmsearch raises; every foreign error is translated into one of them at its adapter.
+
+    MmsearchError
+    ├── UsageError                 wrong arguments: exit code 2
+    │   └── QueryError             a query that cannot be read, with the place in it
+    ├── LibraryError               a library that cannot be used as asked
+    │   ├── LibraryNotFoundError   nothing has been indexed there yet
+    │   ├── LibraryLockedError     another process is writing to it
+    │   ├── LibraryTooNewError     made by a newer version of mmsearch
+    │   ├── LibraryDamagedError    its catalog is not a readable SQLite database
+    │   └── EncoderMismatchError   made with another encoder
+    ├── EncoderError               an encoder failed while encoding
+    │   ├── UnknownEncoderError    no encoder has that id
+    │   ├── ModelMissingError      its weights are not on this machine
+    │   └── ExtraMissingError      it needs a package that is not installed
+    ├── MediaError                 one file could not be read or decoded
+    └── StorageError               the disk is full, read-only or failing
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = [
+    "EncoderError",
+    "EncoderMismatchError",
+    "ExtraMissingError",
+    "LibraryDamagedError",
+    "LibraryError",
+    "LibraryLockedError",
+    "LibraryNotFoundError",
+    "LibraryTooNewError",
+    "MediaError",
+    "MmsearchError",
+    "ModelMissingError",
+    "QueryError",
+    "StorageError",
+    "UnknownEncoderError",
+    "UsageError",
+]
+
+
+class MmsearchError(Exception):
+    """Base of every error that mmsearch raises on purpose.
+
+    Args:
+        message: One sentence: what happened, and to which file.
+        hint: The command or step that mends it, shown on a line of its own.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message} {self.hint}"
+
+
+class UsageError(MmsearchError):
+    """The arguments make no sense together or by themselves."""
+
+
+class QueryError(UsageError):
+    """A query that cannot be read."""
+
+
+class LibraryError(MmsearchError):
+    """A library that cannot be used as asked."""
+
+
+class LibraryNotFoundError(LibraryError):
+    """No library lies at that place."""
+
+
+class LibraryLockedError(LibraryError):
+    """Another process is writing to the library."""
+
+
+class LibraryTooNewError(LibraryError):
+    """The library was made by a newer version of mmsearch."""
+
+
+class LibraryDamagedError(LibraryError):
+    """The catalog of the library is not a readable SQLite database."""
+
+
+class EncoderMismatchError(LibraryError):
+    """The library holds vectors of another encoder."""
+
+
+class EncoderError(MmsearchError):
+    """An encoder failed; this ends the run, since every later batch would fail as well."""
+
+
+class UnknownEncoderError(EncoderError, UsageError):
+    """No encoder has the given id."""
+
+
+class ModelMissingError(EncoderError):
+    """The weights of an encoder are not on this machine and could not be fetched."""
+
+
+class ExtraMissingError(EncoderError):
+    """A package that belongs to an extra is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs packages that are not installed.", hint=f"Run: pip install 'mmsearch[{extra}]'")
+        self.extra = extra
+
+
+class MediaError(MmsearchError):
+    """One file could not be read or decoded.
+
+    Args:
+        path: The file, or None for content from memory.
+        reason: A short phrase without the path, such as ``truncated JPEG``.
+    """
+
+    def __init__(self, path: Path | None, reason: str) -> None:
+        super().__init__(reason if path is None else f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class StorageError(MmsearchError):
+    """The disk is full, read-only or failing."""

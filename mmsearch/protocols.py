@@ -1,0 +1,131 @@
+"""The seams of mmsearch: what an encoder, a vector index and a source of vectors must do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from mmsearch.types import Modality, Watermark
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+__all__ = ["Encoder", "VectorIndex", "VectorSource"]
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """A dual encoder: towers that map images and texts into one space.
+
+    Making one loads nothing heavy; each tower loads when it is first used, so that a text query never pays for the
+    image tower. Vectors of different encoders are never compared.
+    """
+
+    @property
+    def id(self) -> str:
+        """The name under which a library remembers it, such as ``mini``."""
+
+    @property
+    def dim(self) -> int:
+        """Length of its embeddings."""
+
+    @property
+    def modalities(self) -> frozenset[Modality]:
+        """What it can encode."""
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the square that its image tower reads; decoding need not keep much more."""
+
+    @property
+    def batch_size(self) -> int:
+        """How many images it likes to get at once on this machine."""
+
+    def prepare_image(self, image: Image.Image) -> NDArray[Any]:
+        """Resize and lay out one RGB image for the image tower; safe to call from many threads.
+
+        Returns:
+            An array whose shape and type are the encoder's own affair, the same for every image.
+        """
+
+    def encode_images(self, images: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Embed prepared images.
+
+        Args:
+            images: n arrays from `prepare_image`.
+
+        Returns:
+            (n, dim) float32, rows L2-normalised.
+
+        Raises:
+            EncoderError: The tower failed, also with a batch of one image.
+        """
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts; those beyond the token limit are cut.
+
+        Returns:
+            (n, dim) float32, rows L2-normalised.
+        """
+
+
+@runtime_checkable
+class VectorIndex(Protocol):
+    """A set of vectors with int64 ids, searched by inner product."""
+
+    @property
+    def kind(self) -> str:
+        """What it is, such as ``flat``, ``hnsw`` or ``ivf1024,sq8``."""
+
+    @property
+    def dim(self) -> int:
+        """Length of its vectors."""
+
+    def __len__(self) -> int:
+        """Number of vectors."""
+
+    def add(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        """Add vectors, (n,) and (n, dim); a vector whose id is there already takes its place."""
+
+    def remove(self, ids: NDArray[np.int64]) -> int:
+        """Remove the vectors with these ids, as far as they are there; returns how many were."""
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, *, allowed: NDArray[np.int64] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Find the k nearest of each query.
+
+        Args:
+            queries: (m, dim) float32.
+            k: At least 1.
+            allowed: Ids to search among, sorted; None means all.
+
+        Returns:
+            Ids (m, k) int64 and inner products (m, k) float32, best first. Where fewer than k exist, the rest is
+            filled with id -1 and score -inf.
+        """
+
+
+class VectorSource(Protocol):
+    """Where a vector index gets its content from: the catalog, which is the truth."""
+
+    @property
+    def encoder_id(self) -> str:
+        """Whose vectors these are."""
+
+    @property
+    def dim(self) -> int:
+        """Their length."""
+
+    def watermark(self) -> Watermark:
+        """How far the catalog has got."""
+
+    def read(
+        self, after_segment_id: int = 0, batch_size: int = 65536
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Yield segment ids (n,) and vectors (n, dim) in ascending order of ids."""
+
+    def removed_since(self, removal_id: int) -> NDArray[np.int64]:
+        """Segment ids that were removed after that entry of the log."""

@@ -1,0 +1,349 @@
+"""The frozen values that pass between the modules; no tensors, rows or FAISS objects."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = [
+    "EncoderRecord",
+    "Failure",
+    "Hit",
+    "IndexSummary",
+    "Item",
+    "KnownFile",
+    "LibraryStatus",
+    "MediaInfo",
+    "Modality",
+    "NewItem",
+    "NewSegment",
+    "Progress",
+    "Root",
+    "ScannedFile",
+    "Segment",
+    "SegmentRecord",
+    "Stage",
+    "Watermark",
+]
+
+Stage = Literal["vector", "fused", "rerank"]
+
+
+class Modality(StrEnum):
+    """The kind of content an item holds."""
+
+    IMAGE = "image"
+    TEXT = "text"
+    AUDIO = "audio"
+    VIDEO = "video"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One file that was passed over, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedFile:
+    """A file that a scan found below a root.
+
+    Attributes:
+        root: Absolute path of the indexed folder (or the folder of a file that was named itself).
+        path: Path relative to the root, with ``/`` separators; undecodable bytes are surrogate-escaped.
+        size_bytes: Size of the file.
+        mtime_ns: Time of the last change, nanoseconds since the epoch.
+        modality: What the file's name says it holds.
+    """
+
+    root: Path
+    path: str
+    size_bytes: int
+    mtime_ns: int
+    modality: Modality
+
+    @property
+    def absolute(self) -> Path:
+        """The absolute path of the file."""
+        return self.root / self.path
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInfo:
+    """What people filter by, read from a file while it is decoded; None where the file does not say.
+
+    Attributes:
+        width: Pixels, as shown (after EXIF orientation).
+        height: Pixels, as shown.
+        taken_at: Local time at which a camera took it (EXIF DateTimeOriginal), without zone.
+        camera: Make and model, the make not repeated.
+        latitude: Degrees north, -90 to 90.
+        longitude: Degrees east, -180 to 180.
+        duration_ms: Length of a sound or video.
+    """
+
+    width: int | None = None
+    height: int | None = None
+    taken_at: datetime | None = None
+    camera: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    duration_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A folder that was indexed; its id is the catalog's."""
+
+    id: int
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """What the catalog remembers of a file below a root, for change detection.
+
+    Attributes:
+        item_id: The item, or None for a file that failed to decode and is remembered only to be passed over.
+        size_bytes: Size when it was indexed.
+        mtime_ns: Time of its last change when it was indexed.
+        reason: Why it failed, or None.
+    """
+
+    item_id: int | None
+    size_bytes: int
+    mtime_ns: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewSegment:
+    """A segment to be stored, with its embedding.
+
+    Attributes:
+        embedding: (dim,) float32, L2-normalised.
+        start_ms, end_ms: Place in a sound or video.
+        start_char, end_char: Place in a text.
+        text: The passage itself, for text.
+    """
+
+    embedding: NDArray[np.float32]
+    start_ms: int | None = None
+    end_ms: int | None = None
+    start_char: int | None = None
+    end_char: int | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewItem:
+    """An item to be stored with all its segments; replaces the item at the same root and path, if any.
+
+    Attributes:
+        root_id, path: Where the file lies (path relative to the root); both None for an item without a file.
+        content_hash: 16 bytes that identify the file's content.
+    """
+
+    modality: Modality
+    segments: tuple[NewSegment, ...]
+    root_id: int | None = None
+    path: str | None = None
+    key: str | None = None
+    size_bytes: int = 0
+    mtime_ns: int = 0
+    content_hash: bytes | None = None
+    info: MediaInfo = MediaInfo()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One stored item: a file, or a thing that was added through the API.
+
+    Attributes:
+        path: Absolute path, or None for an item without a file.
+    """
+
+    id: int
+    modality: Modality
+    path: Path | None
+    key: str | None
+    size_bytes: int
+    mtime_ns: int
+    info: MediaInfo
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One stored segment: the unit that is embedded."""
+
+    id: int
+    item_id: int
+    ordinal: int
+    start_ms: int | None = None
+    end_ms: int | None = None
+    start_char: int | None = None
+    end_char: int | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRecord:
+    """A segment together with its item, as a query needs them."""
+
+    segment: Segment
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderRecord:
+    """An encoder whose vectors a library holds."""
+
+    id: str
+    dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """How far the catalog has got; equal watermarks mean equal sets of vectors.
+
+    Attributes:
+        last_segment_id: Highest segment id that has a vector of the encoder, 0 when there is none.
+        last_removal_id: Highest id in the log of removed segments, 0 when there is none.
+        count: Number of vectors of the encoder.
+    """
+
+    last_segment_id: int
+    last_removal_id: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One result of a search.
+
+    Attributes:
+        rank: 1 for the best.
+        score: The raw number of the stage that ranked it; higher is better, comparable within one query only.
+        relevance: Calibrated probability, 0 to 1, that it matches.
+        stage: Which stage ranked it.
+        path: Absolute path, or None for an item without a file.
+    """
+
+    rank: int
+    score: float
+    relevance: float
+    stage: Stage
+    item_id: int
+    segment_id: int
+    modality: Modality
+    path: Path | None = None
+    start_ms: int | None = None
+    end_ms: int | None = None
+    text: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The hit as plain JSON values, in the stable order that scripts rely on."""
+        return {
+            "rank": self.rank,
+            "path": None if self.path is None else os.fspath(self.path),
+            "modality": str(self.modality),
+            "score": round(self.score, 6),
+            "relevance": round(self.relevance, 4),
+            "stage": self.stage,
+            "start_ms": self.start_ms,
+            "end_ms": self.end_ms,
+            "text": self.text,
+            "item_id": self.item_id,
+            "segment_id": self.segment_id,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an indexing run has got.
+
+    Attributes:
+        stage: ``scan``, ``embed`` or ``save``.
+        done: Files finished in this stage.
+        total: Files in this stage, or None while it is not known.
+        elapsed_s: Seconds since the stage began.
+    """
+
+    stage: Literal["scan", "embed", "save"]
+    done: int
+    total: int | None
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSummary:
+    """What an indexing run did.
+
+    Attributes:
+        new, changed, moved, copied, removed, unchanged: Numbers of files.
+        kept: Files of roots that are missing or empty, kept on purpose.
+        skipped: Files passed over, with reasons.
+        embedded: Segments that went through the encoder.
+        stage_seconds: Seconds per stage (``scan``, ``decode``, ``encode``, ``store``, ``index``), busy time.
+        elapsed_s: Wall time of the run.
+        interrupted: True where the run was ended by Ctrl-C and everything so far was saved.
+        notices: Sentences to show the user, such as a root that is not mounted.
+    """
+
+    new: int = 0
+    changed: int = 0
+    moved: int = 0
+    copied: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    kept: int = 0
+    skipped: tuple[Failure, ...] = ()
+    embedded: int = 0
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    elapsed_s: float = 0.0
+    interrupted: bool = False
+    notices: tuple[str, ...] = ()
+
+    @property
+    def images_per_second(self) -> float:
+        """Embedded segments a second of wall time; 0 where nothing was embedded."""
+        return self.embedded / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryStatus:
+    """What a library holds.
+
+    Attributes:
+        path: The library's folder.
+        version: Version of its schema.
+        items: Numbers of items by modality.
+        failures: Files that are remembered as unreadable.
+        encoders: Encoders with their dimensions.
+        indexes: One mapping for each vector index: encoder, kind, vectors, pending, size_bytes.
+        roots: The folders, each with its number of items and whether it is there now.
+        catalog_bytes: Size of the SQLite files.
+    """
+
+    path: Path
+    version: int
+    items: Mapping[str, int]
+    segments: int
+    failures: int
+    encoders: tuple[EncoderRecord, ...]
+    indexes: tuple[Mapping[str, Any], ...]
+    roots: tuple[Mapping[str, Any], ...]
+    catalog_bytes: int
