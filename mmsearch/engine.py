@@ -1,0 +1,1 @@
+"""Opens a library and composes the parts."""
