@@ -1,1 +1,59 @@
-"""Search photos by meaning, on your own machine."""
+"""Search photos by meaning, on your own machine.
+
+from mmsearch import SearchEngine
+
+with SearchEngine.open("photos/.mmsearch") as engine:
+    for hit in engine.search("a dog on the beach", k=10):
+        print(hit.rank, hit.relevance, hit.path)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mmsearch.errors import MmsearchError
+from mmsearch.types import Hit, IndexSummary, LibraryStatus, Modality
+from mmsearch.version import __version__
+
+if TYPE_CHECKING:
+    from indexer.sync import SyncOptions
+    from mmsearch.encoders import load_encoder
+    from mmsearch.engine import SearchEngine
+    from mmsearch.query.language import Query, Term, parse
+
+__all__ = [
+    "Hit",
+    "IndexSummary",
+    "LibraryStatus",
+    "MmsearchError",
+    "Modality",
+    "Query",
+    "SearchEngine",
+    "SyncOptions",
+    "Term",
+    "__version__",
+    "load_encoder",
+    "parse",
+]
+
+# Resolved on first use (PEP 562), so that `import mmsearch` and `mmsearch --help` load nothing heavy.
+_HOMES = {
+    "Query": "mmsearch.query.language",
+    "SearchEngine": "mmsearch.engine",
+    "SyncOptions": "indexer.sync",
+    "Term": "mmsearch.query.language",
+    "load_encoder": "mmsearch.encoders",
+    "parse": "mmsearch.query.language",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""The query layer: words and files -> Query -> candidates -> fused, calibrated scores."""

@@ -1,0 +1,89 @@
+"""Turns raw similarities into relevance: scores and a query's background scores -> probabilities.
+
+A raw similarity says little by itself: some queries are close to everything, others to nothing. What counts is how far
+a score stands out from the scores that the same query gets from things which do not match it. With mu and sigma the
+mean and standard deviation of those background scores,
+
+    relevance = 1 / (1 + exp(-(slope * z + intercept))),    z = (score - mu) / sigma
+
+which is Platt's sigmoid (Platt 1999, "Probabilistic outputs for support vector machines") over a query-normalised score.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Background", "Calibration", "Pair", "calibration_for"]
+
+Pair = Literal["text-image", "image-image"]
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """How one query scores against things that do not match it."""
+
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The calibration of one encoder and pair of modalities.
+
+    Attributes:
+        slope, intercept: Of the sigmoid over z.
+        mean, deviation: Background expected before anything is known of the library.
+        confidence: How many background scores that expectation is worth; 0 where the encoder is unknown.
+    """
+
+    slope: float
+    intercept: float
+    mean: float = 0.0
+    deviation: float = 0.1
+    confidence: int = 0
+
+    def background(self, scores: NDArray[np.float32]) -> Background:
+        """Estimate a query's background from its scores against a sample of the library.
+
+        A sample holds matches as well. They are few in a large library; in a small one they are not, so the upper
+        tail is left out (scores above the median mirror those below it) and the estimate leans on the expectation.
+
+        Args:
+            scores: (n,) raw scores of the query; n may be 0.
+        """
+        n = scores.size
+        if n == 0:
+            return Background(self.mean, self.deviation)
+        median = float(np.median(scores))
+        below = np.minimum(scores.astype(np.float64) - median, 0.0)
+        # For a symmetric background E[min(x - median, 0)^2] is half its variance.
+        variance = 2.0 * float(np.mean(below**2))
+        m = self.confidence
+        mean = (n * median + m * self.mean) / (n + m)
+        deviation = ((n * variance + m * self.deviation**2) / (n + m)) ** 0.5
+        return Background(mean, max(deviation, 1e-4))
+
+    def log_odds(self, scores: NDArray[np.float32], background: Background) -> NDArray[np.float64]:
+        """Log-odds that the things with these scores match, same shape as `scores`."""
+        z = (scores.astype(np.float64) - background.mean) / background.deviation
+        return np.asarray(self.slope * z + self.intercept)
+
+
+# Fitted by benchmarks/calibration.py, which prints these numbers.
+_FITTED: dict[tuple[str, Pair], Calibration] = {}
+# Any other encoder: the same sigmoid, with a background that is learnt from the library alone.
+_DEFAULT: dict[Pair, Calibration] = {
+    "text-image": Calibration(slope=2.0, intercept=-6.0),
+    "image-image": Calibration(slope=1.6, intercept=-6.0),
+}
+
+
+def calibration_for(encoder_id: str, pair: Pair) -> Calibration:
+    """The calibration of an encoder, or a general one for an encoder that has none of its own."""
+    return _FITTED.get((encoder_id, pair), _DEFAULT[pair])

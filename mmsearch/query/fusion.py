@@ -1,0 +1,46 @@
+"""Joins the terms of a composite query: calibrated log-odds per term -> one score and relevance per candidate.
+
+Similarities between two pictures are much higher than those between a picture and words, so adding embeddings or raw
+scores lets the picture decide alone. Calibrated probabilities have one scale. Taking the conditions as independent,
+the log-probability that a candidate meets them all is
+
+    score = sum_{w > 0} w log p + sum_{w < 0} |w| log (1 - p)
+
+A term that a candidate plainly meets adds nothing, and one to avoid that is not there costs nothing, so a negative term
+pushes away what it describes and leaves the rest in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["fuse"]
+
+
+def fuse(log_odds: NDArray[np.float64], weights: Sequence[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Fuse the terms of a query.
+
+    Args:
+        log_odds: (terms, candidates) calibrated log-odds that a candidate matches a term.
+        weights: One for each term, not 0; negative for a term to avoid.
+
+    Returns:
+        (candidates,) scores, at most 0 and higher for better, and (candidates,) relevance, 0 to 1: the weighted
+        geometric mean of the wanted terms' probabilities, times the probability of none to avoid.
+    """
+    signs = np.sign(weights)[:, None]  # (terms, 1)
+    sizes = np.abs(weights)[:, None]
+    # log sigmoid(x) = -log(1 + e^-x), and 1 - sigmoid(x) = sigmoid(-x)
+    log_probabilities = -np.logaddexp(0.0, -signs * log_odds)  # (terms, candidates)
+    contributions = sizes * log_probabilities
+    wanted = signs[:, 0] > 0
+    sought = np.sum(contributions[wanted], axis=0)
+    avoided = np.sum(contributions[~wanted], axis=0)
+    relevance = np.exp(sought / float(np.sum(sizes[wanted])) + avoided)
+    return sought + avoided, relevance
