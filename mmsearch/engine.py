@@ -73,7 +73,8 @@ class SearchEngine:
             create: Make the library where there is none.
             read_only: Open it for searching alone. An engine that indexes needs False.
             offline: Never fetch a model.
-            device, precision: For the encoder; chosen by the machine when None.
+            device: Where the encoder runs, such as ``cuda``; chosen by the machine when None.
+            precision: ``fp32``, ``fp16`` or ``bf16``; chosen by the machine when None.
 
         Raises:
             LibraryNotFoundError: There is no library and `create` is False.

@@ -1,20 +1,20 @@
 """The exceptions that mmsearch raises; every foreign error is translated into one of them at its adapter.
 
-    MmsearchError
-    ├── UsageError                 wrong arguments: exit code 2
-    │   └── QueryError             a query that cannot be read, with the place in it
-    ├── LibraryError               a library that cannot be used as asked
-    │   ├── LibraryNotFoundError   nothing has been indexed there yet
-    │   ├── LibraryLockedError     another process is writing to it
-    │   ├── LibraryTooNewError     made by a newer version of mmsearch
-    │   ├── LibraryDamagedError    its catalog is not a readable SQLite database
-    │   └── EncoderMismatchError   made with another encoder
-    ├── EncoderError               an encoder failed while encoding
-    │   ├── UnknownEncoderError    no encoder has that id
-    │   ├── ModelMissingError      its weights are not on this machine
-    │   └── ExtraMissingError      it needs a package that is not installed
-    ├── MediaError                 one file could not be read or decoded
-    └── StorageError               the disk is full, read-only or failing
+MmsearchError
+├── UsageError                 wrong arguments: exit code 2
+│   └── QueryError             a query that cannot be read, with the place in it
+├── LibraryError               a library that cannot be used as asked
+│   ├── LibraryNotFoundError   nothing has been indexed there yet
+│   ├── LibraryLockedError     another process is writing to it
+│   ├── LibraryTooNewError     made by a newer version of mmsearch
+│   ├── LibraryDamagedError    its catalog is not a readable SQLite database
+│   └── EncoderMismatchError   made with another encoder
+├── EncoderError               an encoder failed while encoding
+│   ├── UnknownEncoderError    no encoder has that id
+│   ├── ModelMissingError      its weights are not on this machine
+│   └── ExtraMissingError      it needs a package that is not installed
+├── MediaError                 one file could not be read or decoded
+└── StorageError               the disk is full, read-only or failing
 """
 
 from __future__ import annotations

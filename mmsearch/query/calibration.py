@@ -6,7 +6,8 @@ mean and standard deviation of those background scores,
 
     relevance = 1 / (1 + exp(-(slope * z + intercept))),    z = (score - mu) / sigma
 
-which is Platt's sigmoid (Platt 1999, "Probabilistic outputs for support vector machines") over a query-normalised score.
+which is Platt's sigmoid (Platt 1999, "Probabilistic outputs for support vector machines") over a score that is
+normalised by the query.
 """
 
 from __future__ import annotations
