@@ -129,3 +129,9 @@ class VectorSource(Protocol):
 
     def removed_since(self, removal_id: int) -> NDArray[np.int64]:
         """Segment ids that were removed after that entry of the log."""
+
+    def fetch(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Look up the vectors (n, dim) of those of the sorted `ids` that exist, in ascending order of ids.
+
+        Called with a few dozen ids to score a shortlist exactly, and with thousands for a narrow filter.
+        """

@@ -1,0 +1,78 @@
+"""The k best of scored ids: selecting, ordering, merging and padding."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["NO_ID", "best_first", "check_queries", "contains", "empty_hits", "merge_hits", "nearly_best"]
+
+NO_ID = -1
+
+
+def check_queries(queries: NDArray[np.float32], dim: int, k: int) -> NDArray[np.float32]:
+    """Return the queries as a C-contiguous (m, dim) float32 array.
+
+    Raises:
+        ValueError: They have another length, or k is below 1.
+    """
+    queries = np.ascontiguousarray(queries, dtype=np.float32)
+    if queries.ndim != 2 or queries.shape[1] != dim:
+        raise ValueError(f"queries must have the shape (m, {dim}), not {queries.shape}")
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}")
+    return queries
+
+
+def empty_hits(m: int, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Ids (m, k), all -1, and scores (m, k), all -inf."""
+    return np.full((m, k), NO_ID, dtype=np.int64), np.full((m, k), -np.inf, dtype=np.float32)
+
+
+def nearly_best(scores: NDArray[np.float32], k: int, slack: float) -> NDArray[np.int64]:
+    """Places of all scores that reach the k-th best less `slack`, in ascending order; -inf never counts."""
+    floor = -np.inf
+    if len(scores) > k:
+        floor = float(np.partition(scores, len(scores) - k)[len(scores) - k]) - slack
+    if floor == -np.inf:
+        return np.flatnonzero(scores > -np.inf)
+    return np.flatnonzero(scores >= np.float32(floor))
+
+
+def best_first(
+    ids: NDArray[np.int64], scores: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The k best of one query, padded: ids (k,) and scores (k,), equal scores in order of ids."""
+    order = np.lexsort((ids, -scores))[:k]
+    out_ids, out_scores = empty_hits(1, k)
+    out_ids[0, : len(order)] = ids[order]
+    out_scores[0, : len(order)] = scores[order]
+    return out_ids[0], out_scores[0]
+
+
+def merge_hits(
+    parts: Sequence[tuple[NDArray[np.int64], NDArray[np.float32]]], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Join hits of disjoint sets of vectors, each (m, any), to the k best of each query, (m, k)."""
+    ids = np.concatenate([part[0] for part in parts], axis=1)
+    scores = np.concatenate([part[1] for part in parts], axis=1)
+    out_ids, out_scores = empty_hits(len(ids), k)
+    for row in range(len(ids)):
+        found = ids[row] != NO_ID
+        out_ids[row], out_scores[row] = best_first(ids[row][found], scores[row][found], k)
+    return out_ids, out_scores
+
+
+def contains(sorted_ids: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """For each of `ids`, whether it is among `sorted_ids`."""
+    if len(sorted_ids) == 0:
+        return np.zeros(len(ids), dtype=np.bool_)
+    places = np.searchsorted(sorted_ids, ids)
+    places[places == len(sorted_ids)] = 0
+    return np.asarray(sorted_ids[places] == ids)
