@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EncoderRecord",
     "Failure",
+    "Filters",
     "Hit",
     "IndexSummary",
     "Item",
@@ -45,6 +46,21 @@ class Modality(StrEnum):
     TEXT = "text"
     AUDIO = "audio"
     VIDEO = "video"
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a search is limited to; a field that is None limits nothing.
+
+    Attributes:
+        modalities: Kinds of items to search among.
+    """
+
+    modalities: frozenset[Modality] | None = None
+
+    def __bool__(self) -> bool:
+        """Whether anything is limited at all."""
+        return self != Filters()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,234 @@
+"""One batch of changes as statements: removals, moves, touched files, copies, items and failures, in that order."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, bindparam, delete, insert, literal, select, text, update
+
+from mmsearch.errors import EncoderError
+from mmsearch.storage.changes import Copy, FailedFile, Move, Touch
+from mmsearch.storage.models import failures, items, segments, vectors
+from mmsearch.types import NewItem
+
+__all__ = ["add_failures", "add_items", "copy_items", "forget_failures", "move_items", "remove_items", "touch_items"]
+
+# Columns that a copy takes over from its source; place, key, size and time are its own.
+_SHARED = [
+    column for column in items.c if column.name not in ("id", "root_id", "path", "key", "size_bytes", "mtime_ns")
+]
+_SEGMENT_PLACE = [segments.c[name] for name in ("ordinal", "start_ms", "end_ms", "start_char", "end_char", "text")]
+
+_REMOVE = delete(items).where(items.c.id == bindparam("item"))
+_DISPLACE = delete(items).where(items.c.root_id == bindparam("root"), items.c.path == bindparam("raw"))
+_DISPLACE_KEY = delete(items).where(items.c.key == bindparam("name"))
+_LIFT = update(items).where(items.c.id == bindparam("item")).values(root_id=None, path=None)
+_PUT = (
+    update(items)
+    .where(items.c.id == bindparam("item"))
+    .values(root_id=bindparam("root"), path=bindparam("raw"), mtime_ns=bindparam("mtime"))
+)
+_TOUCH = (
+    update(items)
+    .where(items.c.id == bindparam("item"))
+    .values(size_bytes=bindparam("size"), mtime_ns=bindparam("mtime"))
+)
+_COPY_ITEM = insert(items).from_select(
+    ["id", "size_bytes", "mtime_ns", *[column.name for column in _SHARED]],
+    select(bindparam("new"), bindparam("size"), bindparam("mtime"), *_SHARED).where(items.c.id == bindparam("item")),
+)
+_SEGMENTS_OF = select(segments.c.id).where(segments.c.item_id == bindparam("item")).order_by(segments.c.ordinal)
+_COPY_SEGMENT = insert(segments).from_select(
+    ["id", "item_id", *[column.name for column in _SEGMENT_PLACE]],
+    select(bindparam("new"), bindparam("new_item"), *_SEGMENT_PLACE).where(segments.c.id == bindparam("old")),
+)
+_COPY_VECTORS = insert(vectors).from_select(
+    ["segment_id", "encoder_id", "embedding"],
+    select(bindparam("new"), vectors.c.encoder_id, vectors.c.embedding).where(vectors.c.segment_id == bindparam("old")),
+)
+_FORGET = delete(failures).where(failures.c.root_id == bindparam("root"), failures.c.path == bindparam("raw"))
+_FORGET_OF_ITEM = delete(failures).where(
+    select(literal(1))
+    .where(items.c.id == bindparam("item"), items.c.root_id == failures.c.root_id, items.c.path == failures.c.path)
+    .exists()
+)
+_LAST_ID = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
+
+
+def remove_items(connection: Connection, ids: Iterable[int]) -> None:
+    """Remove items; the schema removes their segments and vectors and logs the segments."""
+    _run(connection, _REMOVE, [{"item": int(id_)} for id_ in ids])
+
+
+def move_items(connection: Connection, moves: Sequence[Move]) -> None:
+    """Give items another place; they may swap places, and what else lies at the new ones is removed."""
+    _put(connection, [(move.item_id, move.root_id, move.path, move.mtime_ns) for move in moves])
+
+
+def touch_items(connection: Connection, touched: Sequence[Touch]) -> None:
+    """Remember another size and time of items."""
+    _run(
+        connection,
+        _TOUCH,
+        [{"item": touch.item_id, "size": touch.size_bytes, "mtime": touch.mtime_ns} for touch in touched],
+    )
+    _run(connection, _FORGET_OF_ITEM, [{"item": touch.item_id} for touch in touched])
+
+
+def copy_items(connection: Connection, copies: Sequence[Copy]) -> None:
+    """Make new items that share the content of others.
+
+    Raises:
+        ValueError: The item to copy is not there.
+    """
+    if not copies:
+        return
+    first_item, segment_id = _last_id(connection, "items") + 1, _last_id(connection, "segments")
+    made: list[dict[str, Any]] = []
+    new_segments: list[dict[str, Any]] = []
+    for item_id, copy in enumerate(copies, start=first_item):
+        made.append({"new": item_id, "item": copy.source_item_id, "size": copy.size_bytes, "mtime": copy.mtime_ns})
+        for old in connection.execute(_SEGMENTS_OF, {"item": copy.source_item_id}).scalars():
+            segment_id += 1
+            new_segments.append({"new": segment_id, "new_item": item_id, "old": old})
+    if connection.execute(_COPY_ITEM, made).rowcount < len(made):
+        raise ValueError("an item to copy is not there")
+    _run(connection, _COPY_SEGMENT, new_segments)
+    _run(connection, _COPY_VECTORS, [{"new": row["new"], "old": row["old"]} for row in new_segments])
+    # Only now may an occupant of a place go: it can be the source of a copy.
+    placed = zip(made, copies, strict=True)
+    _put(connection, [(row["new"], copy.root_id, copy.path, copy.mtime_ns) for row, copy in placed])
+
+
+def add_items(connection: Connection, encoder: tuple[int, int], new: Sequence[NewItem]) -> tuple[int, ...]:
+    """Store items with their segments and vectors, in the place of what has the same path or key.
+
+    Args:
+        connection: With a transaction open.
+        encoder: Its key in the catalog and its dimension.
+        new: Each at a place of its own.
+
+    Returns:
+        The segment ids, in order.
+    """
+    if not new:
+        return ()
+    encoder_key, dim = encoder
+    blobs = _blobs(new, dim)
+    places = [_place(item.root_id, item.path) for item in new if item.root_id is not None and item.path is not None]
+    _run(connection, _DISPLACE, places)
+    _run(connection, _FORGET, places)
+    _run(connection, _DISPLACE_KEY, [{"name": item.key} for item in new if item.key is not None])
+    first_item, segment_id = _last_id(connection, "items") + 1, _last_id(connection, "segments")
+    segment_rows: list[dict[str, Any]] = []
+    for item_id, item in enumerate(new, start=first_item):
+        for ordinal, segment in enumerate(item.segments):
+            segment_id += 1
+            segment_rows.append(
+                {
+                    "id": segment_id,
+                    "item_id": item_id,
+                    "ordinal": ordinal,
+                    "start_ms": segment.start_ms,
+                    "end_ms": segment.end_ms,
+                    "start_char": segment.start_char,
+                    "end_char": segment.end_char,
+                    "text": segment.text,
+                }
+            )
+    ids = tuple(row["id"] for row in segment_rows)
+    _run(connection, insert(items), [_item_row(item_id, item) for item_id, item in enumerate(new, start=first_item)])
+    _run(connection, insert(segments), segment_rows)
+    _run(
+        connection,
+        insert(vectors),
+        [
+            {"segment_id": id_, "encoder_id": encoder_key, "embedding": blob}
+            for id_, blob in zip(ids, blobs, strict=True)
+        ],
+    )
+    return ids
+
+
+def add_failures(connection: Connection, failed: Sequence[FailedFile]) -> None:
+    """Remember files that cannot be read."""
+    forget_failures(connection, [(failure.root_id, failure.path) for failure in failed])
+    rows = {
+        (failure.root_id, failure.path): {
+            "root_id": failure.root_id,
+            "path": os.fsencode(failure.path),
+            "size_bytes": failure.size_bytes,
+            "mtime_ns": failure.mtime_ns,
+            "reason": failure.reason,
+        }
+        for failure in failed
+    }
+    _run(connection, insert(failures), list(rows.values()))
+
+
+def forget_failures(connection: Connection, places: Iterable[tuple[int, str]]) -> None:
+    """Forget unreadable files by root and path."""
+    _run(connection, _FORGET, [_place(root_id, path) for root_id, path in places])
+
+
+def _run(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(statement, rows)
+
+
+def _last_id(connection: Connection, table: str) -> int:
+    return int(connection.execute(_LAST_ID, {"name": table}).scalar() or 0)
+
+
+def _place(root_id: int, path: str) -> dict[str, Any]:
+    return {"root": root_id, "raw": os.fsencode(path)}
+
+
+def _put(connection: Connection, places: Sequence[tuple[int, int, str, int]]) -> None:
+    # All leave their old places first: a swap of two files would break the rule that a place holds one item.
+    rows = [{"item": item_id, **_place(root_id, path), "mtime": mtime} for item_id, root_id, path, mtime in places]
+    only_places = [{"root": row["root"], "raw": row["raw"]} for row in rows]
+    _run(connection, _LIFT, [{"item": row["item"]} for row in rows])
+    _run(connection, _DISPLACE, only_places)
+    _run(connection, _FORGET, only_places)
+    _run(connection, _PUT, rows)
+
+
+def _blobs(new: Sequence[NewItem], dim: int) -> list[bytes]:
+    embeddings = [segment.embedding for item in new for segment in item.segments]
+    if not embeddings:
+        return []
+    if any(embedding.shape != (dim,) for embedding in embeddings):
+        raise EncoderError(f"The encoder returned embeddings that are not of length {dim}.")
+    stacked: NDArray[np.float32] = np.stack(embeddings)  # n x (dim,) -> (n, dim)
+    if not np.isfinite(stacked).all():
+        raise EncoderError("The encoder returned embeddings that are not finite numbers.")
+    packed, width = stacked.astype(np.float16).tobytes(), 2 * dim
+    return [packed[start : start + width] for start in range(0, len(packed), width)]
+
+
+def _item_row(item_id: int, item: NewItem) -> dict[str, Any]:
+    info = item.info
+    return {
+        "id": item_id,
+        "modality": item.modality.value,
+        "root_id": item.root_id,
+        "path": None if item.path is None else os.fsencode(item.path),
+        "key": item.key,
+        "size_bytes": item.size_bytes,
+        "mtime_ns": item.mtime_ns,
+        "content_hash": item.content_hash,
+        "width": info.width,
+        "height": info.height,
+        "taken_at": None if info.taken_at is None else info.taken_at.isoformat(),
+        "camera": info.camera,
+        "latitude": info.latitude,
+        "longitude": info.longitude,
+        "duration_ms": info.duration_ms,
+        "metadata": json.dumps(dict(item.metadata)) if item.metadata else None,
+    }

@@ -1,0 +1,324 @@
+"""The catalog of a library: the truth about its items, segments and vectors, kept in SQLite.
+
+New items and changes in, frozen values out; rows, connections and statements never leave this package.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, closing
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from mmsearch.errors import StorageError
+from mmsearch.storage.connection import CATALOG_FILE, connect, connect_for_reading, no_library, translated
+from mmsearch.storage.migrations import CURRENT_VERSION, migrate, version_of
+from mmsearch.storage.reading import CatalogReader, mismatch
+from mmsearch.storage.roots import relative_path
+from mmsearch.types import EncoderRecord, Failure, Filters, Item, KnownFile, LibraryStatus, Root, SegmentRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mmsearch.protocols import VectorSource
+    from mmsearch.storage.changes import Copy, FailedFile, Move, Touch
+    from mmsearch.storage.writing import CatalogWriter
+    from mmsearch.types import NewItem
+
+__all__ = ["Catalog"]
+
+
+class Catalog:
+    """An open catalog; make one with `Catalog.open`.
+
+    Reading is safe from many threads and goes on while another process writes. Whoever writes holds the `WriterLock`.
+    """
+
+    def __init__(self, reader: CatalogReader, *, read_only: bool) -> None:
+        self._reader = reader
+        self._read_only = read_only
+        self._writer: CatalogWriter | None = None
+
+    @classmethod
+    def open(cls, library: Path, *, create: bool = False, read_only: bool = False) -> Catalog:
+        """Open the catalog of a library and bring it up to date where an older version made it.
+
+        Args:
+            library: Folder of the library.
+            create: Make the folder and the catalog where they are not there.
+            read_only: Refuse to write; works on read-only media as well.
+
+        Raises:
+            LibraryNotFoundError: There is none, and `create` is False.
+            LibraryTooNewError: A newer version of mmsearch made it.
+            LibraryDamagedError: The file is not a catalog, or damaged.
+            StorageError: It cannot be opened, made or brought up to date.
+        """
+        library = Path(os.path.abspath(library))
+        file = library / CATALOG_FILE
+        with translated(library):
+            create = create and not read_only
+            if create:
+                _create(library)
+            elif not file.exists():
+                raise no_library(library)
+            connection = connect_for_reading(file)
+            try:
+                version = version_of(connection, library)
+                if version == 0:
+                    raise no_library(library)
+                if version < CURRENT_VERSION:
+                    _upgrade(library)
+            except BaseException:
+                connection.close()
+                raise
+        return cls(CatalogReader(connection, library), read_only=read_only)
+
+    @property
+    def path(self) -> Path:
+        """Folder of the library."""
+        return self._reader.library
+
+    @property
+    def library_id(self) -> str:
+        """A name that this catalog alone has: files derived from another catalog do not belong to it."""
+        (found,) = self._reader.rows("SELECT value FROM meta WHERE key = 'library_id'")
+        return str(found[0])
+
+    def close(self) -> None:
+        """Close all connections."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self._reader.close()
+
+    def __enter__(self) -> Catalog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- encoders and roots
+
+    def encoders(self) -> tuple[EncoderRecord, ...]:
+        """The encoders whose vectors the library holds."""
+        return self._reader.encoders()
+
+    def register_encoder(self, encoder_id: str, dim: int) -> None:
+        """Say whose vectors the library is going to hold; nothing changes where it does already.
+
+        Raises:
+            EncoderMismatchError: It holds vectors of another encoder, or of another length.
+        """
+        held = self.encoders()
+        if EncoderRecord(encoder_id, dim) in held:
+            return
+        if held:
+            raise mismatch(self.path, held, encoder_id, dim)
+        from sqlalchemy import insert
+
+        from mmsearch.storage.models import encoders
+
+        with self._writing().transaction() as connection:
+            connection.execute(insert(encoders), {"name": encoder_id, "dim": dim})
+
+    def roots(self) -> tuple[Root, ...]:
+        """The folders that were indexed, where they lie now."""
+        return self._reader.roots()
+
+    def add_root(self, path: Path) -> Root:
+        """Remember a folder; one that is remembered already, also under another name, is returned."""
+        path = Path(os.path.abspath(path))
+        roots = self.roots()
+        for root in roots:
+            if root.path == path:
+                return root
+        real = os.path.realpath(path)
+        for root in roots:
+            if os.path.realpath(root.path) == real:
+                return root
+        from sqlalchemy import insert
+
+        from mmsearch.storage.models import roots as table
+
+        relative = relative_path(self.path, path)
+        with self._writing().transaction() as connection:
+            connection.execute(
+                insert(table),
+                {"path": os.fsencode(path), "relative": None if relative is None else os.fsencode(relative)},
+            )
+        self._reader.forget_roots()
+        return next(root for root in self.roots() if root.path == path)
+
+    def remove_root(self, root_id: int) -> int:
+        """Forget a folder and all its items.
+
+        Returns:
+            The number of items that were removed.
+        """
+        from sqlalchemy import delete, func, select
+
+        from mmsearch.storage.models import items
+        from mmsearch.storage.models import roots as table
+
+        with self._writing().transaction() as connection:
+            count = connection.execute(select(func.count()).where(items.c.root_id == root_id)).scalar_one()
+            connection.execute(delete(items).where(items.c.root_id == root_id))
+            connection.execute(delete(table).where(table.c.id == root_id))
+        self._reader.forget_roots()
+        return int(count)
+
+    # --- change detection
+
+    def known_files(self, root_id: int) -> dict[str, KnownFile]:
+        """Every file that is remembered below a root, by its path relative to the root.
+
+        A file that was stored and cannot be read since has both the item and the reason, with the size and time at
+        which it failed.
+        """
+        return self._reader.known_files(root_id)
+
+    def items_with_hash(self, content_hash: bytes) -> list[int]:
+        """Ids of the items with that content."""
+        return self._reader.items_with_hash(content_hash)
+
+    # --- writing
+
+    def write(
+        self,
+        encoder_id: str,
+        *,
+        items: Sequence[NewItem] = (),
+        copies: Sequence[Copy] = (),
+        moves: Sequence[Move] = (),
+        touched: Sequence[Touch] = (),
+        removed: Iterable[int] = (),
+        failures: Sequence[FailedFile] = (),
+        forgotten: Iterable[tuple[int, str]] = (),
+    ) -> tuple[int, ...]:
+        """Store one batch as one transaction: all of it, or nothing.
+
+        Applied in this order: removed, moves, touched, copies, items, failures. What comes to lie at a root and path
+        replaces the item there and ends its failure.
+
+        Args:
+            encoder_id: Whose embeddings the items hold.
+            items: New items with their segments.
+            copies: Files with the content of a stored item: new items, new segments, the same vectors.
+            moves: Items whose file lies elsewhere now; they may swap places.
+            touched: Items whose file was written again with the same content.
+            removed: Ids of items that are gone; unknown ones are passed over.
+            failures: Files to remember as unreadable. An item at the same place stays unless it is in `removed`.
+            forgotten: (root_id, path) of unreadable files that are gone.
+
+        Returns:
+            The segment ids of `items`, in order.
+
+        Raises:
+            StorageError: The disk is full, read-only or failing; everything stored before is still there.
+            EncoderMismatchError: The encoder was not registered.
+            EncoderError: An embedding is of the wrong length or not finite.
+            ValueError: A copy has no source, or two items the same place.
+        """
+        from mmsearch.storage import batch
+
+        with self._writing().transaction() as connection:
+            batch.remove_items(connection, removed)
+            batch.forget_failures(connection, forgotten)
+            batch.move_items(connection, moves)
+            batch.touch_items(connection, touched)
+            batch.copy_items(connection, copies)
+            ids = batch.add_items(connection, self._reader.encoder(encoder_id), items) if items else ()
+            batch.add_failures(connection, failures)
+        return ids
+
+    # --- reading
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Let all reads inside see one state of the library, whatever a writer does meanwhile."""
+        return self._reader.snapshot()
+
+    def segments(self, ids: Iterable[int]) -> dict[int, SegmentRecord]:
+        """Segments with their items; ids that are not there are left out."""
+        return self._reader.segments(ids)
+
+    def items(self, ids: Iterable[int]) -> dict[int, Item]:
+        """Items by their ids; those that are not there are left out."""
+        return self._reader.items(ids)
+
+    def item_at(self, path: Path) -> Item | None:
+        """The item of a file, or None where it was not indexed; of nested roots the innermost counts."""
+        return self._reader.item_at(path)
+
+    def select_segments(self, encoder_id: str, filters: Filters) -> NDArray[np.int64]:
+        """Sorted ids of the segments that have a vector of the encoder and whose items pass the filters."""
+        from mmsearch.storage.source import select_segments
+
+        return select_segments(self._reader, encoder_id, filters)
+
+    def vectors(self, encoder_id: str, segment_ids: Iterable[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The vectors of these segments, as far as they are there.
+
+        Returns:
+            Ids (n,) in ascending order and L2-normalised vectors (n, dim).
+        """
+        from mmsearch.storage.source import CatalogVectors
+
+        return CatalogVectors(self._reader, encoder_id).fetch(segment_ids)
+
+    def vector_source(self, encoder_id: str) -> VectorSource:
+        """All vectors of an encoder, for a vector index.
+
+        Raises:
+            EncoderMismatchError: The library holds no vectors of it.
+        """
+        from mmsearch.storage.source import CatalogVectors
+
+        return CatalogVectors(self._reader, encoder_id)
+
+    def failures(self) -> list[Failure]:
+        """The files that are remembered as unreadable."""
+        return self._reader.failures()
+
+    def status(self) -> LibraryStatus:
+        """What the library holds; `indexes` is left empty."""
+        from mmsearch.storage.overview import overview
+
+        return overview(self._reader)
+
+    def _writing(self) -> CatalogWriter:
+        if self._read_only:
+            raise StorageError(f"The library in {self.path} was opened for reading only.")
+        if self._writer is None:
+            from mmsearch.storage.writing import CatalogWriter
+
+            self._writer = CatalogWriter(self.path)
+        return self._writer
+
+
+def _create(library: Path) -> None:
+    try:
+        library.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"The library folder {library} cannot be made ({error.strerror}).", hint="Choose another with --library."
+        ) from error
+    with closing(connect(library / CATALOG_FILE, "create")) as connection:
+        migrate(connection, library)
+
+
+def _upgrade(library: Path) -> None:
+    try:
+        with translated(library), closing(connect(library / CATALOG_FILE, "write")) as connection:
+            migrate(connection, library)
+    except StorageError as error:
+        raise StorageError(
+            f"The library in {library} was made by an older mmsearch and must be brought up to date, but it cannot be"
+            " written to.",
+            hint="Make the folder writable, or copy it to where it is and choose the copy with --library.",
+        ) from error

@@ -1,0 +1,158 @@
+"""The schema of the catalog as numbered steps; brings a database of any older version up to date.
+
+A step is frozen once it is released: a later change is a new step. ``PRAGMA user_version`` holds the number of the
+last step that was applied. `models` describes what the steps arrive at.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mmsearch.errors import LibraryDamagedError, LibraryTooNewError
+
+__all__ = ["APPLICATION_ID", "CURRENT_VERSION", "MIGRATIONS", "migrate", "version_of"]
+
+APPLICATION_ID = 0x6D6D7372  # "mmsr": tells a library from any other SQLite file
+
+# Counters, the log of removals and cascades live in the database itself, so that no way of writing can forget them.
+_FIRST = (
+    "CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)",
+    """CREATE TABLE encoders (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        dim INTEGER NOT NULL,
+        vector_count INTEGER NOT NULL DEFAULT 0,
+        last_segment_id INTEGER NOT NULL DEFAULT 0
+    )""",
+    # `relative` is the way from the library's folder to the root where the library lies inside the root.
+    "CREATE TABLE roots (id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB NOT NULL UNIQUE, relative BLOB)",
+    """CREATE TABLE items (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        modality TEXT NOT NULL,
+        root_id INTEGER REFERENCES roots (id) ON DELETE CASCADE,
+        path BLOB,
+        key TEXT UNIQUE,
+        size_bytes INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        content_hash BLOB,
+        width INTEGER,
+        height INTEGER,
+        taken_at TEXT,
+        camera TEXT,
+        latitude REAL,
+        longitude REAL,
+        duration_ms INTEGER,
+        metadata TEXT,
+        UNIQUE (root_id, path)
+    )""",
+    "CREATE INDEX items_by_modality ON items (modality)",
+    "CREATE INDEX items_by_hash ON items (content_hash) WHERE content_hash IS NOT NULL",
+    "CREATE INDEX items_by_taken_at ON items (taken_at) WHERE taken_at IS NOT NULL",
+    "CREATE INDEX items_by_camera ON items (camera) WHERE camera IS NOT NULL",
+    "CREATE INDEX items_by_place ON items (latitude, longitude) WHERE latitude IS NOT NULL",
+    """CREATE TABLE segments (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        item_id INTEGER NOT NULL REFERENCES items (id) ON DELETE CASCADE,
+        ordinal INTEGER NOT NULL,
+        start_ms INTEGER,
+        end_ms INTEGER,
+        start_char INTEGER,
+        end_char INTEGER,
+        text TEXT,
+        UNIQUE (item_id, ordinal)
+    )""",
+    """CREATE TABLE vectors (
+        segment_id INTEGER NOT NULL REFERENCES segments (id) ON DELETE CASCADE,
+        encoder_id INTEGER NOT NULL REFERENCES encoders (id),
+        embedding BLOB NOT NULL,
+        PRIMARY KEY (segment_id, encoder_id)
+    )""",
+    "CREATE TABLE removals (id INTEGER PRIMARY KEY AUTOINCREMENT, segment_id INTEGER NOT NULL)",
+    """CREATE TABLE failures (
+        root_id INTEGER NOT NULL REFERENCES roots (id) ON DELETE CASCADE,
+        path BLOB NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        PRIMARY KEY (root_id, path)
+    ) WITHOUT ROWID""",
+    """CREATE TRIGGER vector_added AFTER INSERT ON vectors BEGIN
+        UPDATE encoders SET vector_count = vector_count + 1, last_segment_id = max(last_segment_id, NEW.segment_id)
+        WHERE id = NEW.encoder_id;
+    END""",
+    """CREATE TRIGGER vector_removed AFTER DELETE ON vectors BEGIN
+        UPDATE encoders SET vector_count = vector_count - 1 WHERE id = OLD.encoder_id;
+        UPDATE encoders SET last_segment_id = coalesce(
+            (SELECT segment_id FROM vectors WHERE encoder_id = OLD.encoder_id ORDER BY segment_id DESC LIMIT 1), 0)
+        WHERE id = OLD.encoder_id AND last_segment_id = OLD.segment_id;
+    END""",
+    """CREATE TRIGGER segment_removed AFTER DELETE ON segments BEGIN
+        INSERT INTO removals (segment_id) VALUES (OLD.id);
+    END""",
+    "INSERT INTO meta (key, value) VALUES ('library_id', lower(hex(randomblob(16))))",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+CURRENT_VERSION = len(MIGRATIONS)
+
+
+def version_of(connection: sqlite3.Connection, library: Path, *, current: int = CURRENT_VERSION) -> int:
+    """Read the version of a catalog; 0 for a database without any table.
+
+    Raises:
+        LibraryTooNewError: A newer mmsearch made it.
+        LibraryDamagedError: It is the database of another program.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    foreign = application != APPLICATION_ID
+    if foreign and (version or application or connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()):
+        raise LibraryDamagedError(
+            f"The catalog of the library in {library} is not one of mmsearch.", hint="Choose another with --library."
+        )
+    if version > current:
+        raise LibraryTooNewError(
+            f"The library in {library} was made by a newer mmsearch (version {version} of the catalog; this one knows"
+            f" up to {current}).",
+            hint="Run: pip install --upgrade mmsearch",
+        )
+    return int(version)
+
+
+def migrate(
+    connection: sqlite3.Connection, library: Path, *, migrations: Sequence[Sequence[str]] = MIGRATIONS
+) -> tuple[int, int]:
+    """Apply the steps that a catalog lacks, each in a transaction of its own.
+
+    Args:
+        connection: May write, and has no transaction open.
+        library: For messages.
+        migrations: All steps, oldest first.
+
+    Returns:
+        The version before and the version after.
+    """
+    before = None
+    while True:
+        # The version is read inside the transaction: another process may be upgrading the same library.
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            version = version_of(connection, library, current=len(migrations))
+            before = version if before is None else before
+            if version == len(migrations):
+                connection.execute("COMMIT")
+                return before, version
+            for statement in migrations[version]:
+                connection.execute(statement)
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            connection.execute("INSERT INTO meta VALUES (?, ?)", (f"version_{version + 1}_since", now))
+            connection.execute(f"PRAGMA user_version = {version + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise

@@ -1,0 +1,103 @@
+"""The vectors of one encoder, read from the catalog: segment ids and normalised float32 arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.storage.reading import CatalogReader
+from mmsearch.types import Filters, Watermark
+
+__all__ = ["CatalogVectors", "select_segments"]
+
+
+class CatalogVectors:
+    """A `VectorSource` over a catalog.
+
+    Raises:
+        EncoderMismatchError: The library holds no vectors of the encoder.
+    """
+
+    def __init__(self, reader: CatalogReader, encoder_id: str) -> None:
+        self._reader = reader
+        self._encoder_id = encoder_id
+        self._key, self._dim = reader.encoder(encoder_id)
+
+    @property
+    def encoder_id(self) -> str:
+        """Whose vectors these are."""
+        return self._encoder_id
+
+    @property
+    def dim(self) -> int:
+        """Their length."""
+        return self._dim
+
+    def watermark(self) -> Watermark:
+        """How far the catalog has got."""
+        return self._reader.watermark(self._encoder_id)
+
+    def read(
+        self, after_segment_id: int = 0, batch_size: int = 65536
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Yield segment ids (n,) and vectors (n, dim) in ascending order of ids.
+
+        Each batch is a statement of its own, so a slow caller holds up no writer; what is committed meanwhile comes
+        along. Inside `Catalog.snapshot` all batches show one state.
+        """
+        last = after_segment_id
+        while True:
+            rows = self._reader.rows(
+                """SELECT segment_id, embedding FROM vectors
+                WHERE segment_id > ? AND encoder_id = ? ORDER BY segment_id LIMIT ?""",
+                (last, self._key, batch_size),
+            )
+            if rows:
+                yield self._arrays(rows)
+                last = rows[-1][0]
+            if len(rows) < batch_size:
+                return
+
+    def fetch(self, ids: Iterable[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Look up the vectors (n, dim) of those of the ids that exist, in ascending order of ids."""
+        wanted = sorted({int(id_) for id_ in ids})
+        statement = (
+            f"SELECT segment_id, embedding FROM vectors WHERE encoder_id = {self._key} AND segment_id IN ({{ids}})"
+        )
+        rows = sorted(self._reader.grouped_rows(statement, wanted))
+        return self._arrays(rows)
+
+    def removed_since(self, removal_id: int) -> NDArray[np.int64]:
+        """Segment ids that were removed after that entry of the log."""
+        rows = self._reader.rows("SELECT segment_id FROM removals WHERE id > ? ORDER BY id", (removal_id,))
+        return np.fromiter((row[0] for row in rows), np.int64, len(rows))
+
+    def _arrays(self, rows: Sequence[Any]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        if not rows:
+            return np.empty(0, np.int64), np.empty((0, self._dim), np.float32)
+        ids, blobs = zip(*rows, strict=True)
+        stored = np.frombuffer(b"".join(blobs), np.float16).reshape(len(ids), self._dim)
+        embeddings = stored.astype(np.float32)
+        # Rounding to float16 moves the length by up to 0.05 %, which would show as scores above 1.
+        lengths = np.sqrt(np.einsum("ij,ij->i", embeddings, embeddings))
+        embeddings /= np.maximum(lengths, np.float32(1e-12))[:, None]
+        return np.array(ids, np.int64), embeddings
+
+
+def select_segments(reader: CatalogReader, encoder_id: str, filters: Filters) -> NDArray[np.int64]:
+    """Sorted ids of the segments that have a vector of the encoder and whose items pass the filters."""
+    key, _ = reader.encoder(encoder_id)
+    conditions: list[str] = ["v.encoder_id = ?"]
+    values: list[Any] = [key]
+    join = ""
+    if filters.modalities is not None:
+        join = "JOIN segments s ON s.id = v.segment_id JOIN items i ON i.id = s.item_id"
+        conditions.append(f"i.modality IN ({','.join('?' * len(filters.modalities))})")
+        values.extend(sorted(modality.value for modality in filters.modalities))
+    rows = reader.rows(
+        f"SELECT v.segment_id FROM vectors v {join} WHERE {' AND '.join(conditions)} ORDER BY v.segment_id", values
+    )
+    return np.fromiter((row[0] for row in rows), np.int64, len(rows))
