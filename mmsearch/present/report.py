@@ -1,0 +1,126 @@
+"""What a run did and what a library holds, for people: summaries -> lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mmsearch.present.paths import printable, shown_path
+from mmsearch.present.progress import duration_text
+from mmsearch.present.table import size_text
+
+if TYPE_CHECKING:
+    from mmsearch.types import Failure, IndexSummary, LibraryStatus
+
+__all__ = ["columns", "failure_lines", "status_dict", "status_lines", "summary_dict", "summary_lines"]
+
+# More skipped files than these are left to `mmsearch status --failures`.
+_LISTED = 20
+_COUNTS = ("new", "changed", "moved", "copied", "removed", "unchanged", "kept")
+
+
+def summary_lines(summary: IndexSummary) -> Iterator[str]:
+    """What an indexing run did: notices, files that were skipped, numbers and times."""
+    for notice in summary.notices:
+        yield printable(notice)
+    skipped = summary.skipped
+    if skipped:
+        yield f"Skipped {_files(len(skipped))}:"
+        yield from (f"  {line}" for line in failure_lines(skipped[:_LISTED]))
+        if len(skipped) > _LISTED:
+            yield f"  and {len(skipped) - _LISTED:,} more; to see all: mmsearch status --failures"
+    counts = [f"{getattr(summary, name):,} {name}" for name in _COUNTS if getattr(summary, name)]
+    if skipped:
+        counts.append(f"{len(skipped):,} skipped")
+    yield f"{', '.join(counts) or 'Nothing to do'}."
+    if summary.embedded:
+        pace = f"{summary.embedded:,} embedded in {duration_text(summary.elapsed_s)}, {summary.images_per_second:.1f}/s"
+        stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in summary.stage_seconds.items() if seconds)
+        yield f"{pace} ({stages})." if stages else f"{pace}."
+    if summary.interrupted:
+        # Files that were counted as done are committed, so the next run passes them over.
+        yield f"Saved {_photos(summary.embedded)}. Run the same command again to go on."
+
+
+def summary_dict(summary: IndexSummary) -> dict[str, Any]:
+    """The summary for programs."""
+    counts = {name: getattr(summary, name) for name in _COUNTS}
+    return counts | {
+        "skipped": [_failure_dict(failure) for failure in summary.skipped],
+        "embedded": summary.embedded,
+        "images_per_second": round(summary.images_per_second, 2),
+        "elapsed_s": round(summary.elapsed_s, 3),
+        "stage_seconds": {name: round(seconds, 3) for name, seconds in summary.stage_seconds.items()},
+        "interrupted": summary.interrupted,
+        "notices": list(summary.notices),
+    }
+
+
+def failure_lines(failures: Iterable[Failure]) -> Iterator[str]:
+    """One line for each file that was passed over."""
+    for failure in failures:
+        yield f"{shown_path(failure.path)}: {printable(failure.reason)}"
+
+
+def status_lines(status: LibraryStatus) -> Iterator[str]:
+    """What a library holds."""
+    yield f"Library   {shown_path(status.path)} (version {status.version}, catalog {size_text(status.catalog_bytes)})"
+    items = ", ".join(f"{count:,} {modality}" for modality, count in status.items.items()) or "none"
+    yield f"Items     {items}; {_counted(status.segments, 'segment')}"
+    for record in status.encoders:
+        yield f"Model     {record.id} ({record.dim} dimensions)"
+    for index in status.indexes:
+        yield f"Index     {_index_text(index)}"
+    for root in status.roots:
+        there = "" if root.get("present", True) else "  (not there now; its items are kept)"
+        yield f"Folder    {shown_path(root['path'])}: {_counted(root.get('items', 0), 'item')}{there}"
+    if status.failures:
+        yield f"Skipped   {_files(status.failures)}; to list them: mmsearch status --failures"
+
+
+def status_dict(status: LibraryStatus, failures: Sequence[Failure] | None = None) -> dict[str, Any]:
+    """The status for programs, with the skipped files if they are given."""
+    row: dict[str, Any] = {
+        "library": str(status.path),
+        "version": status.version,
+        "items": dict(status.items),
+        "segments": status.segments,
+        "failures": status.failures,
+        "encoders": [{"id": record.id, "dim": record.dim} for record in status.encoders],
+        "indexes": [dict(index) for index in status.indexes],
+        "roots": [dict(root) for root in status.roots],
+        "catalog_bytes": status.catalog_bytes,
+    }
+    if failures is not None:
+        row["failed"] = [_failure_dict(failure) for failure in failures]
+    return row
+
+
+def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Rows of cells, each column as wide as its widest cell; the last one is not padded."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _index_text(index: Mapping[str, Any]) -> str:
+    kind = index.get("kind") or "none yet"
+    pending = index.get("pending") or 0
+    waiting = f", {pending:,} searched from the catalog until the next run of mmsearch index" if pending else ""
+    return f"{kind}: {_counted(index.get('vectors', 0), 'vector')}, {size_text(index.get('size_bytes', 0))}{waiting}"
+
+
+def _failure_dict(failure: Failure) -> dict[str, str]:
+    return {"path": str(failure.path), "reason": failure.reason}
+
+
+def _files(count: int) -> str:
+    return _counted(count, "file")
+
+
+def _photos(count: int) -> str:
+    return _counted(count, "photo")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
