@@ -12,7 +12,7 @@ from mmsearch.present.table import size_text
 if TYPE_CHECKING:
     from mmsearch.types import Failure, IndexSummary, LibraryStatus
 
-__all__ = ["columns", "failure_lines", "status_dict", "status_lines", "summary_dict", "summary_lines"]
+__all__ = ["columns", "failure_lines", "index_text", "status_dict", "status_lines", "summary_dict", "summary_lines"]
 
 # More skipped files than these are left to `mmsearch status --failures`.
 _LISTED = 20
@@ -70,7 +70,7 @@ def status_lines(status: LibraryStatus) -> Iterator[str]:
     for record in status.encoders:
         yield f"Model     {record.id} ({record.dim} dimensions)"
     for index in status.indexes:
-        yield f"Index     {_index_text(index)}"
+        yield f"Index     {index_text(index)}"
     for root in status.roots:
         there = "" if root.get("present", True) else "  (not there now; its items are kept)"
         yield f"Folder    {shown_path(root['path'])}: {_counted(root.get('items', 0), 'item')}{there}"
@@ -103,7 +103,8 @@ def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _index_text(index: Mapping[str, Any]) -> str:
+def index_text(index: Mapping[str, Any]) -> str:
+    """One vector index, as the engine describes it."""
     kind = index.get("kind") or "none yet"
     pending = index.get("pending") or 0
     waiting = f", {pending:,} searched from the catalog until the next run of mmsearch index" if pending else ""

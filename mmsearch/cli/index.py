@@ -1,0 +1,108 @@
+"""``mmsearch index``: files and folders -> a library that is up to date, and a summary on stderr."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmsearch.cli.options import Device, Library, Model, Offline, Precision, command_app
+from mmsearch.cli.output import notes, write_lines
+from mmsearch.errors import UsageError
+
+if TYPE_CHECKING:
+    from indexer.sync import SyncOptions
+
+__all__ = ["app"]
+
+_EXAMPLES = """\b
+Examples:
+  mmsearch index ./photos
+  mmsearch index ~/Pictures /mnt/camera --ignore "*.tmp.jpg"
+  mmsearch index ./photos --library ./photos/.mmsearch
+  mmsearch index ./photos --model open_clip/ViT-B-32/laion2b_s34b_b79k --library ./clip
+
+\b
+Exit codes: 0 also when files were skipped (they are listed), 1 when it failed,
+2 wrong usage, 130 after Ctrl-C with everything so far saved.
+"""
+
+app = command_app()
+
+
+@app.command(epilog=_EXAMPLES)
+def index(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", show_default=False, hidden=True)],
+    library: Library = None,
+    model: Model = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option("--ignore", metavar="GLOB", show_default=False, help="Pass over such names; can be repeated."),
+    ] = None,
+    hidden: Annotated[bool, typer.Option("--hidden", help="Include hidden files and folders.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Forget the files of a folder even if it is missing or empty.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try files again that could not be read before.")
+    ] = False,
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch-size", metavar="N", show_default=False, help="Photos that go through the model at once."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", metavar="N", show_default=False, help="Threads that decode photos.")
+    ] = None,
+    device: Device = None,
+    precision: Precision = None,
+    offline: Offline = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON object on stdout.")] = False,
+) -> int:
+    """Index photos, or bring an index up to date.
+
+    PATH is a file or a folder. Only what is new or changed is embedded; what was moved or copied is recognised, and
+    what was deleted is removed from the library. Ctrl-C saves everything so far.
+    """
+    for name, value in (("--batch-size", batch_size), ("--threads", threads)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} must be at least 1, not {value}.", hint="Leave it out for a value that suits.")
+
+    from mmsearch.engine import SearchEngine
+    from mmsearch.present.progress import progress_display
+    from mmsearch.present.terminal import describe
+
+    options = _options(ignore or [], hidden, prune, retry_failed, batch_size, threads)
+    with (
+        SearchEngine.open(
+            library, model=model, create=True, read_only=False, offline=offline, device=device, precision=precision
+        ) as engine,
+        progress_display(sys.stderr, describe(sys.stderr)) as progress,
+    ):
+        summary = engine.index(paths, options=options, progress=progress)
+
+    from mmsearch.present.report import summary_dict, summary_lines
+
+    notes(summary_lines(summary))
+    if as_json:
+        from mmsearch.present.jsonl import json_line
+
+        write_lines([json_line(summary_dict(summary))])
+    return 130 if summary.interrupted else 0
+
+
+def _options(
+    ignore: list[str], hidden: bool, prune: bool, retry_failed: bool, batch_size: int | None, threads: int | None
+) -> SyncOptions:
+    from indexer.scan import DEFAULT_IGNORES
+    from indexer.sync import SyncOptions
+
+    return SyncOptions(
+        ignore=(*DEFAULT_IGNORES, *ignore),
+        include_hidden=hidden,
+        prune=prune,
+        batch_size=batch_size,
+        threads=threads,
+        retry_failed=retry_failed,
+    )

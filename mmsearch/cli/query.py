@@ -1,0 +1,114 @@
+"""``mmsearch query``: terms -> hits as a table, as JSON lines or as paths."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from mmsearch.cli.options import Json, Library, Model, Offline, command_app
+from mmsearch.cli.output import note, write, write_bytes, write_lines
+from mmsearch.errors import UsageError
+
+__all__ = ["app"]
+
+_EXAMPLES = """\b
+Examples:
+  mmsearch query "a dog on the beach"
+  mmsearch query ./cat.jpg -k 20
+  mmsearch query dog + ./pool.jpg - leash
+  mmsearch query 2:dog + beach
+  mmsearch query - < photo.jpg
+  mmsearch query sunset --print0 | xargs -0 cp -t ./sunsets
+
+\b
+Exit codes: 0 with hits, 1 without, 2 wrong usage, 130 after Ctrl-C.
+"""
+
+_MINUS = re.compile(r"-\s+\S.*", re.DOTALL)
+
+app = command_app()
+
+
+class _TermsCommand(TyperCommand):
+    """A command whose terms may begin with a minus and a space, as in ``"- leash"``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, list(_apart(args)))
+
+
+def _apart(args: Sequence[str]) -> list[str]:
+    """Take ``"- leash"`` for ``-`` and ``leash``; after ``--`` everything is a term already."""
+    end = args.index("--") if "--" in args else len(args)
+    tokens: list[str] = []
+    for token in args[:end]:
+        tokens += ["-", token[1:].lstrip()] if _MINUS.fullmatch(token) else [token]
+    return [*tokens, *args[end:]]
+
+
+@app.command(cls=_TermsCommand, epilog=_EXAMPLES)
+def query(
+    terms: Annotated[list[str], typer.Argument(metavar="TERM", show_default=False, hidden=True)],
+    k: Annotated[int, typer.Option("-k", metavar="N", help="How many hits.")] = 10,
+    library: Library = None,
+    types: Annotated[
+        str | None,
+        typer.Option("--type", metavar="T,...", show_default=False, help="Only items of these types, such as image."),
+    ] = None,
+    rerank: Annotated[
+        bool | None,
+        typer.Option("--rerank/--no-rerank", show_default=False, help="Re-read the best hits; by itself if possible."),
+    ] = None,
+    as_json: Json = False,
+    paths: Annotated[bool, typer.Option("--paths", help="Paths alone, one a line.")] = False,
+    print0: Annotated[bool, typer.Option("--print0", help="Paths alone, each followed by a zero byte.")] = False,
+    no_preview: Annotated[bool, typer.Option("--no-preview", help="No pictures in the table.")] = False,
+    model: Model = None,
+    offline: Offline = False,
+) -> int:
+    """Search by words, by pictures, or by both.
+
+    A TERM is words, a picture file, or - for standard input. Terms are joined with + and -, which pushes away; 2:dog
+    counts double. Words that follow one another are one term.
+    """
+    if as_json + paths + print0 > 1:
+        raise UsageError("Only one of --json, --paths and --print0 can be given.", hint="See: mmsearch query --help")
+    if k < 1:
+        raise UsageError(f"-k must be at least 1, not {k}.", hint='For example: mmsearch query "a dog" -k 10')
+    modalities = None if types is None else [name.strip() for name in types.split(",")]
+
+    from mmsearch.engine import SearchEngine
+    from mmsearch.query.language import parse
+
+    wanted = parse(terms, stdin=_standard_input)
+    with SearchEngine.open(library, model=model, offline=offline) as engine:
+        hits = engine.search(wanted, k, modalities=modalities, rerank=rerank)
+    if not hits:
+        note("No match.")
+        note("To see what the library holds: mmsearch status")
+        return 1
+    if as_json:
+        from mmsearch.present.jsonl import json_lines
+
+        write_lines(json_lines(hit.to_dict() for hit in hits))
+    elif paths or print0:
+        from mmsearch.present.paths import path_bytes
+
+        write_bytes(path_bytes(hits, b"\0" if print0 else b"\n"))
+    else:
+        from mmsearch.present.table import table
+        from mmsearch.present.terminal import describe
+
+        write(table(hits, describe(sys.stdout), previews=not no_preview, base=Path.cwd()))
+    return 0
+
+
+def _standard_input() -> bytes:
+    if sys.stdin.isatty():
+        note("Reading the query from the terminal; end it with Ctrl-D.")
+    return sys.stdin.buffer.read()
