@@ -9,60 +9,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, bindparam, delete, insert, literal, select, text, update
+from sqlalchemy import Connection
 
 from mmsearch.errors import EncoderError
+from mmsearch.storage import statements as sql
 from mmsearch.storage.changes import Copy, FailedFile, Move, Touch
-from mmsearch.storage.models import failures, items, segments, vectors
 from mmsearch.types import NewItem
 
 __all__ = ["add_failures", "add_items", "copy_items", "forget_failures", "move_items", "remove_items", "touch_items"]
 
-# Columns that a copy takes over from its source; place, key, size and time are its own.
-_SHARED = [
-    column for column in items.c if column.name not in ("id", "root_id", "path", "key", "size_bytes", "mtime_ns")
-]
-_SEGMENT_PLACE = [segments.c[name] for name in ("ordinal", "start_ms", "end_ms", "start_char", "end_char", "text")]
-
-_REMOVE = delete(items).where(items.c.id == bindparam("item"))
-_DISPLACE = delete(items).where(items.c.root_id == bindparam("root"), items.c.path == bindparam("raw"))
-_DISPLACE_KEY = delete(items).where(items.c.key == bindparam("name"))
-_LIFT = update(items).where(items.c.id == bindparam("item")).values(root_id=None, path=None)
-_PUT = (
-    update(items)
-    .where(items.c.id == bindparam("item"))
-    .values(root_id=bindparam("root"), path=bindparam("raw"), mtime_ns=bindparam("mtime"))
-)
-_TOUCH = (
-    update(items)
-    .where(items.c.id == bindparam("item"))
-    .values(size_bytes=bindparam("size"), mtime_ns=bindparam("mtime"))
-)
-_COPY_ITEM = insert(items).from_select(
-    ["id", "size_bytes", "mtime_ns", *[column.name for column in _SHARED]],
-    select(bindparam("new"), bindparam("size"), bindparam("mtime"), *_SHARED).where(items.c.id == bindparam("item")),
-)
-_SEGMENTS_OF = select(segments.c.id).where(segments.c.item_id == bindparam("item")).order_by(segments.c.ordinal)
-_COPY_SEGMENT = insert(segments).from_select(
-    ["id", "item_id", *[column.name for column in _SEGMENT_PLACE]],
-    select(bindparam("new"), bindparam("new_item"), *_SEGMENT_PLACE).where(segments.c.id == bindparam("old")),
-)
-_COPY_VECTORS = insert(vectors).from_select(
-    ["segment_id", "encoder_id", "embedding"],
-    select(bindparam("new"), vectors.c.encoder_id, vectors.c.embedding).where(vectors.c.segment_id == bindparam("old")),
-)
-_FORGET = delete(failures).where(failures.c.root_id == bindparam("root"), failures.c.path == bindparam("raw"))
-_FORGET_OF_ITEM = delete(failures).where(
-    select(literal(1))
-    .where(items.c.id == bindparam("item"), items.c.root_id == failures.c.root_id, items.c.path == failures.c.path)
-    .exists()
-)
-_LAST_ID = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
-
 
 def remove_items(connection: Connection, ids: Iterable[int]) -> None:
     """Remove items; the schema removes their segments and vectors and logs the segments."""
-    _run(connection, _REMOVE, [{"item": int(id_)} for id_ in ids])
+    sql.REMOVE.run(connection, [{"item": int(id_)} for id_ in ids])
 
 
 def move_items(connection: Connection, moves: Sequence[Move]) -> None:
@@ -72,12 +31,11 @@ def move_items(connection: Connection, moves: Sequence[Move]) -> None:
 
 def touch_items(connection: Connection, touched: Sequence[Touch]) -> None:
     """Remember another size and time of items."""
-    _run(
+    sql.TOUCH.run(
         connection,
-        _TOUCH,
         [{"item": touch.item_id, "size": touch.size_bytes, "mtime": touch.mtime_ns} for touch in touched],
     )
-    _run(connection, _FORGET_OF_ITEM, [{"item": touch.item_id} for touch in touched])
+    sql.FORGET_OF_ITEM.run(connection, [{"item": touch.item_id} for touch in touched])
 
 
 def copy_items(connection: Connection, copies: Sequence[Copy]) -> None:
@@ -93,13 +51,13 @@ def copy_items(connection: Connection, copies: Sequence[Copy]) -> None:
     new_segments: list[dict[str, Any]] = []
     for item_id, copy in enumerate(copies, start=first_item):
         made.append({"new": item_id, "item": copy.source_item_id, "size": copy.size_bytes, "mtime": copy.mtime_ns})
-        for old in connection.execute(_SEGMENTS_OF, {"item": copy.source_item_id}).scalars():
+        for old in connection.execute(sql.SEGMENTS_OF, {"item": copy.source_item_id}).scalars():
             segment_id += 1
             new_segments.append({"new": segment_id, "new_item": item_id, "old": old})
-    if connection.execute(_COPY_ITEM, made).rowcount < len(made):
+    if sql.COPY_ITEM.run(connection, made) < len(made):
         raise ValueError("an item to copy is not there")
-    _run(connection, _COPY_SEGMENT, new_segments)
-    _run(connection, _COPY_VECTORS, [{"new": row["new"], "old": row["old"]} for row in new_segments])
+    sql.COPY_SEGMENT.run(connection, new_segments)
+    sql.COPY_VECTORS.run(connection, [{"new": row["new"], "old": row["old"]} for row in new_segments])
     # Only now may an occupant of a place go: it can be the source of a copy.
     placed = zip(made, copies, strict=True)
     _put(connection, [(row["new"], copy.root_id, copy.path, copy.mtime_ns) for row, copy in placed])
@@ -121,9 +79,9 @@ def add_items(connection: Connection, encoder: tuple[int, int], new: Sequence[Ne
     encoder_key, dim = encoder
     blobs = _blobs(new, dim)
     places = [_place(item.root_id, item.path) for item in new if item.root_id is not None and item.path is not None]
-    _run(connection, _DISPLACE, places)
-    _run(connection, _FORGET, places)
-    _run(connection, _DISPLACE_KEY, [{"name": item.key} for item in new if item.key is not None])
+    sql.DISPLACE.run(connection, places)
+    sql.FORGET.run(connection, places)
+    sql.DISPLACE_KEY.run(connection, [{"name": item.key} for item in new if item.key is not None])
     first_item, segment_id = _last_id(connection, "items") + 1, _last_id(connection, "segments")
     segment_rows: list[dict[str, Any]] = []
     for item_id, item in enumerate(new, start=first_item):
@@ -142,11 +100,10 @@ def add_items(connection: Connection, encoder: tuple[int, int], new: Sequence[Ne
                 }
             )
     ids = tuple(row["id"] for row in segment_rows)
-    _run(connection, insert(items), [_item_row(item_id, item) for item_id, item in enumerate(new, start=first_item)])
-    _run(connection, insert(segments), segment_rows)
-    _run(
+    sql.ADD_ITEM.run(connection, [_item_row(item_id, item) for item_id, item in enumerate(new, start=first_item)])
+    sql.ADD_SEGMENT.run(connection, segment_rows)
+    sql.ADD_VECTOR.run(
         connection,
-        insert(vectors),
         [
             {"segment_id": id_, "encoder_id": encoder_key, "embedding": blob}
             for id_, blob in zip(ids, blobs, strict=True)
@@ -168,21 +125,16 @@ def add_failures(connection: Connection, failed: Sequence[FailedFile]) -> None:
         }
         for failure in failed
     }
-    _run(connection, insert(failures), list(rows.values()))
+    sql.ADD_FAILURE.run(connection, rows.values())
 
 
 def forget_failures(connection: Connection, places: Iterable[tuple[int, str]]) -> None:
     """Forget unreadable files by root and path."""
-    _run(connection, _FORGET, [_place(root_id, path) for root_id, path in places])
-
-
-def _run(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        connection.execute(statement, rows)
+    sql.FORGET.run(connection, [_place(root_id, path) for root_id, path in places])
 
 
 def _last_id(connection: Connection, table: str) -> int:
-    return int(connection.execute(_LAST_ID, {"name": table}).scalar() or 0)
+    return int(connection.execute(sql.LAST_ID, {"name": table}).scalar() or 0)
 
 
 def _place(root_id: int, path: str) -> dict[str, Any]:
@@ -193,10 +145,10 @@ def _put(connection: Connection, places: Sequence[tuple[int, int, str, int]]) ->
     # All leave their old places first: a swap of two files would break the rule that a place holds one item.
     rows = [{"item": item_id, **_place(root_id, path), "mtime": mtime} for item_id, root_id, path, mtime in places]
     only_places = [{"root": row["root"], "raw": row["raw"]} for row in rows]
-    _run(connection, _LIFT, [{"item": row["item"]} for row in rows])
-    _run(connection, _DISPLACE, only_places)
-    _run(connection, _FORGET, only_places)
-    _run(connection, _PUT, rows)
+    sql.LIFT.run(connection, [{"item": row["item"]} for row in rows])
+    sql.DISPLACE.run(connection, only_places)
+    sql.FORGET.run(connection, only_places)
+    sql.PUT.run(connection, rows)
 
 
 def _blobs(new: Sequence[NewItem], dim: int) -> list[bytes]:

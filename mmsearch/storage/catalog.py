@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from mmsearch.errors import StorageError
 from mmsearch.storage.connection import CATALOG_FILE, connect, connect_for_reading, no_library, translated
+from mmsearch.storage.encoders import key_and_dim, mismatch
 from mmsearch.storage.migrations import CURRENT_VERSION, migrate, version_of
-from mmsearch.storage.reading import CatalogReader, mismatch
+from mmsearch.storage.reading import CatalogReader
 from mmsearch.storage.roots import relative_path
-from mmsearch.types import EncoderRecord, Failure, Filters, Item, KnownFile, LibraryStatus, Root, SegmentRecord
+from mmsearch.storage.session import Session
+from mmsearch.types import EncoderRecord, Root
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from mmsearch.protocols import VectorSource
     from mmsearch.storage.changes import Copy, FailedFile, Move, Touch
     from mmsearch.storage.writing import CatalogWriter
     from mmsearch.types import NewItem
@@ -31,14 +29,14 @@ if TYPE_CHECKING:
 __all__ = ["Catalog"]
 
 
-class Catalog:
+class Catalog(CatalogReader):
     """An open catalog; make one with `Catalog.open`.
 
     Reading is safe from many threads and goes on while another process writes. Whoever writes holds the `WriterLock`.
     """
 
-    def __init__(self, reader: CatalogReader, *, read_only: bool) -> None:
-        self._reader = reader
+    def __init__(self, session: Session, *, read_only: bool) -> None:
+        super().__init__(session)
         self._read_only = read_only
         self._writer: CatalogWriter | None = None
 
@@ -75,25 +73,14 @@ class Catalog:
             except BaseException:
                 connection.close()
                 raise
-        return cls(CatalogReader(connection, library), read_only=read_only)
-
-    @property
-    def path(self) -> Path:
-        """Folder of the library."""
-        return self._reader.library
-
-    @property
-    def library_id(self) -> str:
-        """A name that this catalog alone has: files derived from another catalog do not belong to it."""
-        (found,) = self._reader.rows("SELECT value FROM meta WHERE key = 'library_id'")
-        return str(found[0])
+        return cls(Session(connection, library), read_only=read_only)
 
     def close(self) -> None:
         """Close all connections."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-        self._reader.close()
+        super().close()
 
     def __enter__(self) -> Catalog:
         return self
@@ -102,12 +89,6 @@ class Catalog:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    # --- encoders and roots
-
-    def encoders(self) -> tuple[EncoderRecord, ...]:
-        """The encoders whose vectors the library holds."""
-        return self._reader.encoders()
 
     def register_encoder(self, encoder_id: str, dim: int) -> None:
         """Say whose vectors the library is going to hold; nothing changes where it does already.
@@ -126,10 +107,6 @@ class Catalog:
 
         with self._writing().transaction() as connection:
             connection.execute(insert(encoders), {"name": encoder_id, "dim": dim})
-
-    def roots(self) -> tuple[Root, ...]:
-        """The folders that were indexed, where they lie now."""
-        return self._reader.roots()
 
     def add_root(self, path: Path) -> Root:
         """Remember a folder; one that is remembered already, also under another name, is returned."""
@@ -152,7 +129,7 @@ class Catalog:
                 insert(table),
                 {"path": os.fsencode(path), "relative": None if relative is None else os.fsencode(relative)},
             )
-        self._reader.forget_roots()
+        self._forget_roots()
         return next(root for root in self.roots() if root.path == path)
 
     def remove_root(self, root_id: int) -> int:
@@ -170,24 +147,8 @@ class Catalog:
             count = connection.execute(select(func.count()).where(items.c.root_id == root_id)).scalar_one()
             connection.execute(delete(items).where(items.c.root_id == root_id))
             connection.execute(delete(table).where(table.c.id == root_id))
-        self._reader.forget_roots()
+        self._forget_roots()
         return int(count)
-
-    # --- change detection
-
-    def known_files(self, root_id: int) -> dict[str, KnownFile]:
-        """Every file that is remembered below a root, by its path relative to the root.
-
-        A file that was stored and cannot be read since has both the item and the reason, with the size and time at
-        which it failed.
-        """
-        return self._reader.known_files(root_id)
-
-    def items_with_hash(self, content_hash: bytes) -> list[int]:
-        """Ids of the items with that content."""
-        return self._reader.items_with_hash(content_hash)
-
-    # --- writing
 
     def write(
         self,
@@ -233,63 +194,9 @@ class Catalog:
             batch.move_items(connection, moves)
             batch.touch_items(connection, touched)
             batch.copy_items(connection, copies)
-            ids = batch.add_items(connection, self._reader.encoder(encoder_id), items) if items else ()
+            ids = batch.add_items(connection, key_and_dim(self._session, encoder_id), items) if items else ()
             batch.add_failures(connection, failures)
         return ids
-
-    # --- reading
-
-    def snapshot(self) -> AbstractContextManager[None]:
-        """Let all reads inside see one state of the library, whatever a writer does meanwhile."""
-        return self._reader.snapshot()
-
-    def segments(self, ids: Iterable[int]) -> dict[int, SegmentRecord]:
-        """Segments with their items; ids that are not there are left out."""
-        return self._reader.segments(ids)
-
-    def items(self, ids: Iterable[int]) -> dict[int, Item]:
-        """Items by their ids; those that are not there are left out."""
-        return self._reader.items(ids)
-
-    def item_at(self, path: Path) -> Item | None:
-        """The item of a file, or None where it was not indexed; of nested roots the innermost counts."""
-        return self._reader.item_at(path)
-
-    def select_segments(self, encoder_id: str, filters: Filters) -> NDArray[np.int64]:
-        """Sorted ids of the segments that have a vector of the encoder and whose items pass the filters."""
-        from mmsearch.storage.source import select_segments
-
-        return select_segments(self._reader, encoder_id, filters)
-
-    def vectors(self, encoder_id: str, segment_ids: Iterable[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The vectors of these segments, as far as they are there.
-
-        Returns:
-            Ids (n,) in ascending order and L2-normalised vectors (n, dim).
-        """
-        from mmsearch.storage.source import CatalogVectors
-
-        return CatalogVectors(self._reader, encoder_id).fetch(segment_ids)
-
-    def vector_source(self, encoder_id: str) -> VectorSource:
-        """All vectors of an encoder, for a vector index.
-
-        Raises:
-            EncoderMismatchError: The library holds no vectors of it.
-        """
-        from mmsearch.storage.source import CatalogVectors
-
-        return CatalogVectors(self._reader, encoder_id)
-
-    def failures(self) -> list[Failure]:
-        """The files that are remembered as unreadable."""
-        return self._reader.failures()
-
-    def status(self) -> LibraryStatus:
-        """What the library holds; `indexes` is left empty."""
-        from mmsearch.storage.overview import overview
-
-        return overview(self._reader)
 
     def _writing(self) -> CatalogWriter:
         if self._read_only:

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 
 from mmsearch.storage.connection import CATALOG_FILE
-from mmsearch.storage.reading import CatalogReader
-from mmsearch.types import LibraryStatus
+from mmsearch.storage.encoders import held
+from mmsearch.storage.session import Session
+from mmsearch.types import LibraryStatus, Root
 
 __all__ = ["overview"]
 
 
-def overview(reader: CatalogReader) -> LibraryStatus:
+def overview(session: Session, roots: Sequence[Root]) -> LibraryStatus:
     """Count items, segments and failures; the indexes are the engine's to fill in."""
-    with reader.snapshot():
-        items = dict(reader.rows("SELECT modality, count(*) FROM items GROUP BY modality ORDER BY modality"))
-        in_root = dict(reader.rows("SELECT root_id, count(*) FROM items WHERE root_id IS NOT NULL GROUP BY root_id"))
-        ((segments,),) = reader.rows("SELECT count(*) FROM segments")
-        ((failures,),) = reader.rows("SELECT count(*) FROM failures")
-        ((version,),) = reader.rows("PRAGMA user_version")
-        encoders, roots = reader.encoders(), reader.roots()
+    with session.snapshot():
+        items = dict(session.rows("SELECT modality, count(*) FROM items GROUP BY modality ORDER BY modality"))
+        in_root = dict(session.rows("SELECT root_id, count(*) FROM items WHERE root_id IS NOT NULL GROUP BY root_id"))
+        ((segments,),) = session.rows("SELECT count(*) FROM segments")
+        ((failures,),) = session.rows("SELECT count(*) FROM failures")
+        ((version,),) = session.rows("PRAGMA user_version")
+        encoders = held(session)
     size = 0
     for suffix in ("", "-wal", "-shm"):
         with suppress(OSError):
-            size += os.stat(reader.library / (CATALOG_FILE + suffix)).st_size
+            size += os.stat(session.library / (CATALOG_FILE + suffix)).st_size
     return LibraryStatus(
-        path=reader.library,
+        path=session.library,
         version=version,
         items=items,
         segments=segments,

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.storage.reading import CatalogReader
+from mmsearch.storage.encoders import key_and_dim
+from mmsearch.storage.session import Session
 from mmsearch.types import Filters, Watermark
 
 __all__ = ["CatalogVectors", "select_segments"]
@@ -21,10 +22,10 @@ class CatalogVectors:
         EncoderMismatchError: The library holds no vectors of the encoder.
     """
 
-    def __init__(self, reader: CatalogReader, encoder_id: str) -> None:
-        self._reader = reader
+    def __init__(self, session: Session, encoder_id: str) -> None:
+        self._session = session
         self._encoder_id = encoder_id
-        self._key, self._dim = reader.encoder(encoder_id)
+        self._key, self._dim = key_and_dim(session, encoder_id)
 
     @property
     def encoder_id(self) -> str:
@@ -38,7 +39,11 @@ class CatalogVectors:
 
     def watermark(self) -> Watermark:
         """How far the catalog has got."""
-        return self._reader.watermark(self._encoder_id)
+        ((last_segment, count, last_removal),) = self._session.rows(
+            "SELECT last_segment_id, vector_count, (SELECT max(id) FROM removals) FROM encoders WHERE id = ?",
+            (self._key,),
+        )
+        return Watermark(last_segment, last_removal or 0, count)
 
     def read(
         self, after_segment_id: int = 0, batch_size: int = 65536
@@ -50,7 +55,7 @@ class CatalogVectors:
         """
         last = after_segment_id
         while True:
-            rows = self._reader.rows(
+            rows = self._session.rows(
                 """SELECT segment_id, embedding FROM vectors
                 WHERE segment_id > ? AND encoder_id = ? ORDER BY segment_id LIMIT ?""",
                 (last, self._key, batch_size),
@@ -67,12 +72,12 @@ class CatalogVectors:
         statement = (
             f"SELECT segment_id, embedding FROM vectors WHERE encoder_id = {self._key} AND segment_id IN ({{ids}})"
         )
-        rows = sorted(self._reader.grouped_rows(statement, wanted))
+        rows = sorted(self._session.grouped_rows(statement, wanted))
         return self._arrays(rows)
 
     def removed_since(self, removal_id: int) -> NDArray[np.int64]:
         """Segment ids that were removed after that entry of the log."""
-        rows = self._reader.rows("SELECT segment_id FROM removals WHERE id > ? ORDER BY id", (removal_id,))
+        rows = self._session.rows("SELECT segment_id FROM removals WHERE id > ? ORDER BY id", (removal_id,))
         return np.fromiter((row[0] for row in rows), np.int64, len(rows))
 
     def _arrays(self, rows: Sequence[Any]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -87,9 +92,9 @@ class CatalogVectors:
         return np.array(ids, np.int64), embeddings
 
 
-def select_segments(reader: CatalogReader, encoder_id: str, filters: Filters) -> NDArray[np.int64]:
+def select_segments(session: Session, encoder_id: str, filters: Filters) -> NDArray[np.int64]:
     """Sorted ids of the segments that have a vector of the encoder and whose items pass the filters."""
-    key, _ = reader.encoder(encoder_id)
+    key, _ = key_and_dim(session, encoder_id)
     conditions: list[str] = ["v.encoder_id = ?"]
     values: list[Any] = [key]
     join = ""
@@ -97,7 +102,7 @@ def select_segments(reader: CatalogReader, encoder_id: str, filters: Filters) ->
         join = "JOIN segments s ON s.id = v.segment_id JOIN items i ON i.id = s.item_id"
         conditions.append(f"i.modality IN ({','.join('?' * len(filters.modalities))})")
         values.extend(sorted(modality.value for modality in filters.modalities))
-    rows = reader.rows(
+    rows = session.rows(
         f"SELECT v.segment_id FROM vectors v {join} WHERE {' AND '.join(conditions)} ORDER BY v.segment_id", values
     )
     return np.fromiter((row[0] for row in rows), np.int64, len(rows))

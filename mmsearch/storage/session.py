@@ -1,0 +1,63 @@
+"""One connection that reads, shared by all threads of a process."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmsearch.storage.connection import translated
+
+__all__ = ["Session"]
+
+# Ids are asked for in groups: SQLite limits the parameters of a statement, and equal statements are prepared once.
+GROUP = 500
+
+
+class Session:
+    """Runs statements that read; the rows they give stay inside this package.
+
+    Args:
+        connection: Closed with the session.
+        library: Folder of the library, for messages.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, library: Path) -> None:
+        self._connection = connection
+        self.library = library
+        self._lock = threading.RLock()
+        self._snapshots = 0
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock, translated(self.library):
+            self._connection.close()
+
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        """All rows of one statement."""
+        with self._lock, translated(self.library):
+            return self._connection.execute(statement, values).fetchall()
+
+    def grouped_rows(self, statement: str, ids: Iterable[int]) -> Iterator[Any]:
+        """The rows of a statement that holds ``{ids}``, run once for each group of ids."""
+        wanted = [int(id_) for id_ in ids]
+        for start in range(0, len(wanted), GROUP):
+            group = wanted[start : start + GROUP]
+            yield from self.rows(statement.format(ids=",".join("?" * len(group))), group)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let all statements inside see one state of the database, whatever a writer does meanwhile."""
+        with self._lock:
+            if self._snapshots == 0:
+                self.rows("BEGIN")
+            self._snapshots += 1
+            try:
+                yield
+            finally:
+                self._snapshots -= 1
+                if self._snapshots == 0:
+                    self.rows("COMMIT")
