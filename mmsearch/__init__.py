@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.errors import MmsearchError
-from mmsearch.types import Hit, IndexSummary, LibraryStatus, Modality
 from mmsearch.version import __version__
 
 if TYPE_CHECKING:
     from indexer.sync import SyncOptions
     from mmsearch.encoders import load_encoder
     from mmsearch.engine import SearchEngine
+    from mmsearch.errors import MmsearchError
     from mmsearch.query.language import Query, Term, parse
+    from mmsearch.types import Hit, IndexSummary, LibraryStatus, Modality
 
 __all__ = [
     "Hit",
@@ -38,6 +38,11 @@ __all__ = [
 
 # Resolved on first use (PEP 562), so that `import mmsearch` and `mmsearch --help` load nothing heavy.
 _HOMES = {
+    "Hit": "mmsearch.types",
+    "IndexSummary": "mmsearch.types",
+    "LibraryStatus": "mmsearch.types",
+    "MmsearchError": "mmsearch.errors",
+    "Modality": "mmsearch.types",
     "Query": "mmsearch.query.language",
     "SearchEngine": "mmsearch.engine",
     "SyncOptions": "indexer.sync",

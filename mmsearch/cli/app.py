@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from mmsearch.cli.output import flush, note
+from mmsearch.cli.parameters import PlainGroup
 from mmsearch.cli.problems import INTERRUPTED, report
 from mmsearch.config import debug
 from mmsearch.version import __version__
@@ -36,7 +36,7 @@ Examples:
 """
 
 
-class _Commands(TyperGroup):
+class _Commands(PlainGroup):
     """The commands of `COMMANDS`, with errors told in one way."""
 
     def list_commands(self, ctx: Any) -> list[str]:

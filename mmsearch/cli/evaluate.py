@@ -10,6 +10,7 @@ import typer
 
 from mmsearch.cli.options import Device, Json, Model, Offline, Precision, command_app
 from mmsearch.cli.output import notes, write_lines
+from mmsearch.cli.parameters import PlainCommand
 from mmsearch.config import DEFAULT_MODEL
 from mmsearch.errors import UsageError
 
@@ -34,7 +35,7 @@ folder for each class; underscores in their names are read as spaces.
 app = command_app()
 
 
-@app.command(epilog=_EXAMPLES)
+@app.command(cls=PlainCommand, epilog=_EXAMPLES)
 def evaluate(
     captions: Annotated[Path | None, typer.Argument(metavar="CAPTIONS.csv", show_default=False, hidden=True)] = None,
     images: Annotated[

@@ -10,6 +10,7 @@ import typer
 
 from mmsearch.cli.options import Device, Library, Model, Offline, Precision, command_app
 from mmsearch.cli.output import notes, write_lines
+from mmsearch.cli.parameters import PlainCommand
 from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ Exit codes: 0 also when files were skipped (they are listed), 1 when it failed,
 app = command_app()
 
 
-@app.command(epilog=_EXAMPLES)
+@app.command(cls=PlainCommand, epilog=_EXAMPLES)
 def index(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", show_default=False, hidden=True)],
     library: Library = None,

@@ -9,6 +9,7 @@ import typer
 
 from mmsearch.cli.options import Json, Offline, command_app
 from mmsearch.cli.output import note, write_lines
+from mmsearch.cli.parameters import PlainCommand, PlainGroup
 
 __all__ = ["app"]
 
@@ -25,12 +26,12 @@ ModelId = Annotated[str, typer.Argument(metavar="ID", show_default=False, hidden
 app = command_app()
 
 
-@app.callback(epilog=_EXAMPLES)
+@app.callback(cls=PlainGroup, epilog=_EXAMPLES)
 def models() -> None:
     """List, fetch, find and remove models."""
 
 
-@app.command("list", epilog="\b\nExample:\n  mmsearch models list --json\n")
+@app.command("list", cls=PlainCommand, epilog="\b\nExample:\n  mmsearch models list --json\n")
 def list_(
     as_json: Json = False,
     offline: Annotated[bool, typer.Option("--offline", help="Only models that need no network.")] = False,
@@ -62,7 +63,7 @@ def list_(
     return 0
 
 
-@app.command(epilog="\b\nExample:\n  mmsearch models pull open_clip/ViT-B-32/laion2b_s34b_b79k\n")
+@app.command(cls=PlainCommand, epilog="\b\nExample:\n  mmsearch models pull open_clip/ViT-B-32/laion2b_s34b_b79k\n")
 def pull(model: ModelId, as_json: Json = False, offline: Offline = False) -> int:
     """Fetch the model ID and print where it lies.
 
@@ -77,7 +78,7 @@ def pull(model: ModelId, as_json: Json = False, offline: Offline = False) -> int
     return 0
 
 
-@app.command(epilog="\b\nExample:\n  mmsearch models path mini\n")
+@app.command(cls=PlainCommand, epilog="\b\nExample:\n  mmsearch models path mini\n")
 def path(model: ModelId, as_json: Json = False, offline: Offline = False) -> int:
     """Print where the model ID lies on this machine."""
     from mmsearch.encoders.hub import path as find
@@ -88,7 +89,7 @@ def path(model: ModelId, as_json: Json = False, offline: Offline = False) -> int
     return 0
 
 
-@app.command(epilog="\b\nExample:\n  mmsearch models remove open_clip/ViT-B-32/laion2b_s34b_b79k\n")
+@app.command(cls=PlainCommand, epilog="\b\nExample:\n  mmsearch models remove open_clip/ViT-B-32/laion2b_s34b_b79k\n")
 def remove(model: ModelId, as_json: Json = False, offline: Offline = False) -> int:
     """Delete what was fetched of the model ID.
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from mmsearch.cli.options import Json, Library, Model, Offline, command_app
 from mmsearch.cli.output import note, write, write_bytes, write_lines
+from mmsearch.cli.parameters import PlainCommand
 from mmsearch.errors import UsageError
 
 __all__ = ["app"]
@@ -35,7 +35,7 @@ _MINUS = re.compile(r"-\s+\S.*", re.DOTALL)
 app = command_app()
 
 
-class _TermsCommand(TyperCommand):
+class _TermsCommand(PlainCommand):
     """A command whose terms may begin with a minus and a space, as in ``"- leash"``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

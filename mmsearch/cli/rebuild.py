@@ -8,6 +8,7 @@ import typer
 
 from mmsearch.cli.options import Json, Library, command_app
 from mmsearch.cli.output import note, write_lines
+from mmsearch.cli.parameters import PlainCommand
 from mmsearch.errors import UsageError
 
 __all__ = ["app"]
@@ -23,7 +24,7 @@ _KINDS = ("auto", "flat", "ivf", "hnsw", "pq")
 app = command_app()
 
 
-@app.command(epilog=_EXAMPLES)
+@app.command(cls=PlainCommand, epilog=_EXAMPLES)
 def rebuild(
     library: Library = None,
     kind: Annotated[

@@ -8,6 +8,7 @@ import typer
 
 from mmsearch.cli.options import Json, Library, command_app
 from mmsearch.cli.output import write_lines
+from mmsearch.cli.parameters import PlainCommand
 
 __all__ = ["app"]
 
@@ -21,7 +22,7 @@ Examples:
 app = command_app()
 
 
-@app.command(epilog=_EXAMPLES)
+@app.command(cls=PlainCommand, epilog=_EXAMPLES)
 def status(
     library: Library = None,
     failures: Annotated[bool, typer.Option("--failures", help="The files that could not be read, and why.")] = False,
