@@ -1,7 +1,8 @@
 """Array files: named arrays written to one file atomically and read back memory-mapped.
 
-Layout: 8 bytes magic, 8 bytes length of the header (little endian), the header as JSON (``meta`` and, for each array,
-its type, shape and offset), padding, then the arrays, each at a multiple of 64 bytes.
+Layout: the arrays one after the other, each at a multiple of 64 bytes; then an index of them as JSON (``meta`` and, for
+each array, its type, shape and offset); then 8 bytes with the length of that index (little endian) and 8 bytes magic.
+The index comes last so that arrays can be streamed, and so that a file that was cut short shows it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,21 +22,12 @@ from numpy.typing import NDArray
 
 from mmsearch.errors import StorageError
 
-__all__ = [
-    "ArrayFile",
-    "DamagedFileError",
-    "FileStamp",
-    "Stream",
-    "atomic_write",
-    "checksum",
-    "read_arrays",
-    "write_arrays",
-]
+__all__ = ["ArrayFile", "DamagedFileError", "FileStamp", "atomic_write", "is_intact", "read_arrays", "write_arrays"]
 
 _MAGIC = b"mmsarr01"
 _ALIGN = 64
-_MAX_HEADER_BYTES = 1 << 20
-_TYPES = {"int64": np.int64, "int32": np.int32, "float32": np.float32, "float16": np.float16, "uint8": np.uint8}
+_MAX_INDEX_BYTES = 1 << 20
+_TYPES = {np.dtype(kind).name: np.dtype(kind) for kind in ("i8", "i4", "f4", "f2", "u1")}
 
 
 class DamagedFileError(Exception):
@@ -52,29 +44,34 @@ class FileStamp:
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
-    """An array that is written piece by piece, since it need not fit into memory."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    pieces: Iterable[NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
 class ArrayFile:
     """An opened array file.
 
     Attributes:
         meta: What was saved beside the arrays.
         arrays: Read-only views into the mapped file.
-        offsets: Where each array begins in the file, bytes.
     """
 
     path: Path
     size_bytes: int
     meta: Mapping[str, Any]
     arrays: Mapping[str, NDArray[Any]]
-    offsets: Mapping[str, int]
+
+    def array(self, name: str, dtype: str, *shape: int) -> NDArray[Any]:
+        """The array of that name, which must have this type and shape (-1: any length).
+
+        Raises:
+            DamagedFileError: It is not there, or is another.
+        """
+        found = self.arrays.get(name)
+        if (
+            found is None
+            or found.dtype.name != dtype
+            or len(found.shape) != len(shape)
+            or any(side not in (-1, actual) for side, actual in zip(shape, found.shape, strict=True))
+        ):
+            raise DamagedFileError(f"{self.path} has no array {name} of the type {dtype} and the shape {shape}")
+        return found
 
 
 @contextmanager
@@ -116,99 +113,88 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any] | Stream], meta: Mapping[str, Any]) -> FileStamp:
+def write_arrays(
+    path: Path, arrays: Mapping[str, NDArray[Any] | Iterable[NDArray[Any]]], meta: Mapping[str, Any]
+) -> FileStamp:
     """Save arrays under names, atomically.
+
+    Args:
+        path: The file.
+        arrays: An array, or the pieces of a one-dimensional array of bytes (uint8) that is streamed.
+        meta: Plain JSON values.
 
     Raises:
         StorageError: The disk is full, read-only or failing.
     """
-    streams = {
-        name: array if isinstance(array, Stream) else Stream(array.dtype.name, array.shape, (array,))
-        for name, array in arrays.items()
-    }
-    layout, offset = {}, 0
-    for name, stream in streams.items():
-        layout[name] = {"dtype": stream.dtype, "shape": stream.shape, "offset": offset}
-        offset += _padded(_size(stream.dtype, stream.shape))
-    header = json.dumps({"meta": dict(meta), "arrays": layout}).encode()
-    header += b" " * (_padded(16 + len(header)) - 16 - len(header))
+    crc = written = 0
     with atomic_write(path) as file:
-        crc = written = 0
 
-        def put(data: bytes | memoryview) -> None:
+        def put(data: bytes | NDArray[Any]) -> None:
             nonlocal crc, written
-            file.write(data)
-            crc = zlib.crc32(data, crc)
-            written += len(data)
+            view = data if isinstance(data, bytes) else np.ascontiguousarray(data).reshape(-1).view(np.uint8).data
+            file.write(view)
+            crc = zlib.crc32(view, crc)
+            written += len(view)
 
-        put(_MAGIC + len(header).to_bytes(8, "little") + header)
-        for stream in streams.values():
-            expected = _size(stream.dtype, stream.shape)
-            before = written
-            for piece in stream.pieces:
-                if piece.size:
-                    put(np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data)
-            if written - before != expected:
-                raise ValueError(f"{path.name}: {written - before} bytes where {expected} were announced")
-            put(bytes(_padded(expected) - expected))
+        layout: dict[str, Any] = {}
+        for name, array in arrays.items():
+            start = written
+            if isinstance(array, np.ndarray):
+                put(array)
+                layout[name] = {"dtype": array.dtype.name, "shape": array.shape, "offset": start}
+            else:
+                for piece in array:
+                    put(piece)
+                layout[name] = {"dtype": "uint8", "shape": (written - start,), "offset": start}
+            put(bytes(-written % _ALIGN))
+        index = json.dumps({"meta": dict(meta), "arrays": layout}).encode()
+        put(index + len(index).to_bytes(8, "little") + _MAGIC)
     return FileStamp(path.name, written, crc)
 
 
 def read_arrays(path: Path, size_bytes: int | None = None) -> ArrayFile:
-    """Map an array file; nothing but its header is read.
+    """Map an array file; only its end is read.
 
     Args:
         path: The file.
         size_bytes: Its size as the manifest remembers it, or None.
 
     Raises:
-        DamagedFileError: It is missing, has another size or does not begin as it should.
+        DamagedFileError: It is missing, has another size or does not end as it should.
     """
     try:
         with path.open("rb") as file:
-            actual = os.fstat(file.fileno()).st_size
-            head = file.read(16)
-            length = int.from_bytes(head[8:], "little")
-            if head[:8] != _MAGIC or length > _MAX_HEADER_BYTES or size_bytes not in (None, actual):
-                raise DamagedFileError(f"{path} is not the index file that was saved")
-            header = json.loads(file.read(length))
-            mapped = np.memmap(file, dtype=np.uint8, mode="r")
-        arrays, offsets = {}, {}
-        for name, entry in header["arrays"].items():
-            shape = tuple(int(side) for side in entry["shape"])
-            start = 16 + length + int(entry["offset"])
-            stop = start + _size(entry["dtype"], shape)
-            if start < 0 or stop > actual:
-                raise DamagedFileError(f"{path} is cut short")
-            arrays[name] = np.asarray(mapped[start:stop]).view(_TYPES[entry["dtype"]]).reshape(shape)
-            offsets[name] = start
-        return ArrayFile(path, actual, header["meta"], arrays, offsets)
+            size = os.fstat(file.fileno()).st_size
+            if size < 16 or size_bytes not in (None, size):
+                raise DamagedFileError(f"{path} is not as long as it was saved")
+            file.seek(size - 16)
+            tail = file.read(16)
+            length = int.from_bytes(tail[:8], "little")
+            if tail[8:] != _MAGIC or length > min(_MAX_INDEX_BYTES, size - 16):
+                raise DamagedFileError(f"{path} is not an index file")
+            file.seek(size - 16 - length)
+            index = json.loads(file.read(length))
+            mapped = np.asarray(np.memmap(file, dtype=np.uint8, mode="r"))
+        arrays = {}
+        for name, entry in index["arrays"].items():
+            kind, shape, start = _TYPES[entry["dtype"]], tuple(map(int, entry["shape"])), int(entry["offset"])
+            stop = start + kind.itemsize * math.prod(shape)
+            if min(shape, default=0) < 0 or start < 0 or start % _ALIGN or stop > size:
+                raise DamagedFileError(f"{path} does not hold what it says")
+            arrays[name] = mapped[start:stop].view(kind).reshape(shape)
+        return ArrayFile(path, size, index["meta"], arrays)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedFileError(f"{path} cannot be read: {error}") from error
 
 
-def checksum(path: Path, progress: Callable[[int], None] | None = None) -> FileStamp:
-    """Read a whole file and stamp it.
-
-    Raises:
-        DamagedFileError: It cannot be read.
-    """
+def is_intact(folder: Path, stamp: FileStamp) -> bool:
+    """Whether a file is byte for byte what was saved; reads all of it."""
     crc = size = 0
     try:
-        with path.open("rb") as file:
+        with (folder / stamp.name).open("rb") as file:
             while piece := file.read(1 << 22):
                 crc = zlib.crc32(piece, crc)
                 size += len(piece)
-                if progress is not None:
-                    progress(size)
-    except OSError as error:
-        raise DamagedFileError(f"{path} cannot be read: {error}") from error
-    return FileStamp(path.name, size, crc)
-
-
-def _padded(size: int) -> int:
-    return -(-size // _ALIGN) * _ALIGN
-
-
-def _size(dtype: str, shape: tuple[int, ...]) -> int:
-    return np.dtype(_TYPES[dtype]).itemsize * math.prod(shape)
+    except OSError:
+        return False
+    return (size, crc) == (stamp.size_bytes, stamp.crc32)

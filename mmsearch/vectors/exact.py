@@ -123,19 +123,14 @@ class ExactIndex:
         if len(self) == 0 or len(queries) == 0 or (rows is not None and len(rows) == 0):
             return found_ids, found_scores
         slack = _SLACK * np.linalg.norm(queries.astype(np.float64), axis=1)
-        shortlists: list[list[tuple[NDArray[np.int64], NDArray[np.float32]]]] = [[] for _ in queries]
+        shortlists = [_Shortlist(k, float(gap)) for gap in slack]
         for start, scores in self._scored(queries, rows):  # (m, b)
-            for query, shortlist in enumerate(shortlists):
-                places = nearly_best(scores[query], k, slack[query])
-                shortlist.append((start + places, scores[query, places]))
+            for shortlist, line in zip(shortlists, scores, strict=True):
+                shortlist.offer(start, line)
         for query, shortlist in enumerate(shortlists):
-            places = np.concatenate([part[0] for part in shortlist])
-            rough = np.concatenate([part[1] for part in shortlist])
-            places = places[nearly_best(rough, k, slack[query])]
-            if rows is not None:
-                places = rows[places]
-            scores = exact_scores(queries[query], self.halves, places)
-            found_ids[query], found_scores[query] = best_first(self.ids[places], scores, k)
+            places = shortlist.places if rows is None else rows[shortlist.places]
+            exact = exact_scores(queries[query], self.halves, places)
+            found_ids[query], found_scores[query] = best_first(self.ids[places], exact, k)
         return found_ids, found_scores
 
     def _rows(self, allowed: NDArray[np.int64] | None, excluded: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
@@ -172,6 +167,32 @@ class ExactIndex:
                 halves = self.halves[low:high] if rows is None else self.halves[rows[low:high]]
                 np.matmul(widen(halves, space[: high - low]), scaled, out=scores[low - start : high - start])
             yield start, scores.T
+
+
+class _Shortlist:
+    """The places of one query that can still be among its k best."""
+
+    def __init__(self, k: int, slack: float) -> None:
+        self._k = k
+        self._slack = slack
+        self._floor = -np.inf
+        self.places = np.empty(0, dtype=np.int64)
+        self._scores = np.empty(0, dtype=np.float32)
+
+    def offer(self, start: int, scores: NDArray[np.float32]) -> None:
+        """Consider the places from `start` on."""
+        if self._floor > -np.inf:
+            near = np.flatnonzero(scores >= self._floor)
+            if len(near) == 0:
+                return
+        else:
+            near = nearly_best(scores, self._k, self._slack)
+        places = np.concatenate([self.places, start + near])
+        found = np.concatenate([self._scores, scores[near]])
+        best = nearly_best(found, self._k, self._slack)
+        self.places, self._scores = places[best], found[best]
+        if len(best) >= self._k:
+            self._floor = float(self._scores.min())
 
 
 def exact_scores(
