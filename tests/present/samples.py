@@ -1,0 +1,25 @@
+"""Values that the tests of the presentation share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmsearch.present.terminal import Terminal
+from mmsearch.types import Hit, Modality
+
+PIPE = Terminal(unicode=True)
+SCREEN = Terminal(interactive=True, columns=80, lines=24, colour=True, unicode=True)
+
+
+def hit(path: Path | None, *, rank: int = 1, relevance: float = 0.93, **others: object) -> Hit:
+    return Hit(
+        rank=rank,
+        score=0.31,
+        relevance=relevance,
+        stage="vector",
+        item_id=12,
+        segment_id=34,
+        modality=Modality.IMAGE,
+        path=path,
+        **others,  # type: ignore[arg-type]
+    )
