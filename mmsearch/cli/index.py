@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,9 +12,6 @@ from mmsearch.cli.options import Device, Library, Model, Offline, Precision, com
 from mmsearch.cli.output import notes, write_lines
 from mmsearch.cli.parameters import PlainCommand
 from mmsearch.errors import UsageError
-
-if TYPE_CHECKING:
-    from indexer.sync import SyncOptions
 
 __all__ = ["app"]
 
@@ -70,11 +67,20 @@ def index(
         if value is not None and value < 1:
             raise UsageError(f"{name} must be at least 1, not {value}.", hint="Leave it out for a value that suits.")
 
+    from indexer.sync import SyncOptions
     from mmsearch.engine import SearchEngine
     from mmsearch.present.progress import progress_display
     from mmsearch.present.terminal import describe
 
-    options = _options(ignore or [], hidden, prune, retry_failed, batch_size, threads)
+    options = SyncOptions(
+        ignore=ignore or (),
+        include_hidden=hidden,
+        prune=prune,
+        batch_size=batch_size,
+        threads=threads,
+        retry_failed=retry_failed,
+    )
+    _check_paths(paths, library)
     with (
         SearchEngine.open(
             library, model=model, create=True, read_only=False, offline=offline, device=device, precision=precision
@@ -93,17 +99,10 @@ def index(
     return 130 if summary.interrupted else 0
 
 
-def _options(
-    ignore: list[str], hidden: bool, prune: bool, retry_failed: bool, batch_size: int | None, threads: int | None
-) -> SyncOptions:
-    from indexer.scan import DEFAULT_IGNORES
-    from indexer.sync import SyncOptions
+def _check_paths(paths: list[Path], library: Path | None) -> None:
+    """A path that is not there must not leave an empty library behind; in a library that exists, it may be a root."""
+    from indexer.targets import plan_targets
+    from mmsearch.config import find_library
 
-    return SyncOptions(
-        ignore=(*DEFAULT_IGNORES, *ignore),
-        include_hidden=hidden,
-        prune=prune,
-        batch_size=batch_size,
-        threads=threads,
-        retry_failed=retry_failed,
-    )
+    if not find_library(library).exists():
+        plan_targets(paths)

@@ -38,8 +38,8 @@ def summary_lines(summary: IndexSummary) -> Iterator[str]:
         stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in summary.stage_seconds.items() if seconds)
         yield f"{pace} ({stages})." if stages else f"{pace}."
     if summary.interrupted:
-        # Files that were counted as done are committed, so the next run passes them over.
-        yield f"Saved {_photos(summary.embedded)}. Run the same command again to go on."
+        saved = summary.new + summary.changed + summary.moved + summary.copied
+        yield f"Saved {_counted(saved, 'photo')}. Run the same command again to go on."
 
 
 def summary_dict(summary: IndexSummary) -> dict[str, Any]:
@@ -117,10 +117,6 @@ def _failure_dict(failure: Failure) -> dict[str, str]:
 
 def _files(count: int) -> str:
     return _counted(count, "file")
-
-
-def _photos(count: int) -> str:
-    return _counted(count, "photo")
 
 
 def _counted(count: int, noun: str) -> str:
