@@ -91,7 +91,7 @@ def _degrees(value: object, reference: object, signs: str, limit: int) -> float 
     if not isinstance(value, tuple) or not 1 <= len(value) <= 3 or letter is None or letter[0].upper() not in signs:
         return None
     try:
-        degrees = sum(float(part) / 60**power for power, part in enumerate(value))
+        degrees: float = sum(float(part) / 60.0**power for power, part in enumerate(value))
     except (TypeError, ValueError, ZeroDivisionError):
         return None
     if not math.isfinite(degrees) or not 0 <= degrees <= limit:

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from PIL import Image
 
@@ -145,7 +145,8 @@ def quiet_decoders() -> Iterator[None]:
         with _quiet_lock:
             _quiet_depth -= 1
             if _quiet_depth == 0:
-                warnings.filters[:] = [entry for entry in warnings.filters if not _is_ours(entry)]
+                filters = cast(list[tuple[object, ...]], warnings.filters)
+                filters[:] = [entry for entry in filters if not _is_ours(entry)]
 
 
 _QUIET_MODULES = r"(PIL|pi_heif)\."

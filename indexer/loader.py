@@ -1,0 +1,211 @@
+"""Candidates -> their content, hashed, looked up and, where it is new, decoded and prepared; on threads, in order.
+
+A few batches are looked ahead, never more, and every file is read once. Content that the catalog has, or that another
+file of the same run has brought, is not decoded again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from indexer.changes import Candidate
+from mmsearch.errors import MediaError
+from mmsearch.media.files import open_regular, reason_of, stream_hash
+from mmsearch.media.image import content_hash, read_image
+from mmsearch.types import MediaInfo
+
+if TYPE_CHECKING:
+    from mmsearch.protocols import Encoder
+    from mmsearch.storage.catalog import Catalog
+
+__all__ = ["MAX_FILE_BYTES", "Content", "Loader", "Prepared", "default_threads"]
+
+MAX_FILE_BYTES = 1 << 30
+# A larger file is hashed and decoded from the disk, instead of being held in memory by each thread.
+_HELD_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A decoded file.
+
+    Attributes:
+        image: What the encoder's `prepare_image` made of it.
+    """
+
+    image: Any
+    info: MediaInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What reading a candidate gave.
+
+    Attributes:
+        content_hash: 16 bytes, or None where the file could not be read.
+        stored: Items of the catalog with the same content, when it was looked up.
+        decoding: What becomes of the content: prepared, or a reason why it cannot be decoded, or None where the catalog
+            has it. The same for all candidates with that content.
+        reason: Why the file could not be read.
+        vanished: It was deleted since the scan.
+    """
+
+    candidate: Candidate
+    content_hash: bytes | None = None
+    stored: tuple[int, ...] = ()
+    decoding: Future[Prepared | str | None] | None = None
+    reason: str | None = None
+    vanished: bool = False
+
+
+def default_threads() -> int:
+    """As many threads as there are processors for this process, within reason."""
+    return min(32, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+class Loader:
+    """Reads candidates ahead of the one loop that encodes and stores them.
+
+    Args:
+        catalog: Asked for items with the same content.
+        encoder: Prepares decoded images.
+        threads: How many files are read and decoded at once.
+        ahead: How many candidates are worked on before the first of them is taken.
+    """
+
+    def __init__(self, catalog: Catalog, encoder: Encoder, *, threads: int, ahead: int) -> None:
+        self._catalog = catalog
+        self._encoder = encoder
+        self._ahead = max(ahead, threads)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mmsearch-load")
+        self._lock = threading.Lock()
+        self._decodings: dict[bytes, Future[Prepared | str | None]] = {}
+        self._busy_s = 0.0
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds spent on reading, hashing, decoding and preparing, added up over the threads."""
+        return self._busy_s
+
+    def hashes(self, candidates: Iterable[Candidate]) -> Iterator[Content]:
+        """Read and look up candidates without decoding any, in order."""
+        return self._in_order(self._hash, candidates)
+
+    def contents(self, candidates: Iterable[Candidate], *, always: bool = False) -> Iterator[Content]:
+        """Read candidates and decode what is new, in order.
+
+        Args:
+            candidates: The files.
+            always: Decode also what the catalog has.
+        """
+        return self._in_order(lambda candidate: self._load(candidate, always), candidates)
+
+    def release(self, content_hashes: Iterable[bytes]) -> None:
+        """Let go of contents that are in the catalog now; a later file with one of them finds it there."""
+        with self._lock:
+            for digest in content_hashes:
+                self._decodings.pop(digest, None)
+
+    def close(self, *, wait: bool = True) -> None:
+        """Stop; files that are being read are finished, or left to end by themselves."""
+        self._pool.shutdown(wait=wait, cancel_futures=True)
+
+    def _in_order(self, function: Callable[[Candidate], Content], candidates: Iterable[Candidate]) -> Iterator[Content]:
+        waiting: deque[Future[Content]] = deque()
+        try:
+            for candidate in candidates:
+                waiting.append(self._pool.submit(function, candidate))
+                if len(waiting) >= self._ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _hash(self, candidate: Candidate) -> Content:
+        started = time.perf_counter()
+        try:
+            read = _read(candidate, keep=False)
+            if isinstance(read, Content):
+                return read
+            digest, _ = read
+            return Content(candidate, digest, tuple(self._catalog.items_with_hash(digest)))
+        finally:
+            self._add_busy(started)
+
+    def _load(self, candidate: Candidate, always: bool) -> Content:
+        started = time.perf_counter()
+        try:
+            read = _read(candidate, keep=True)
+            if isinstance(read, Content):
+                return read
+            digest, data = read
+            with self._lock:
+                decoding = self._decodings.get(digest)
+                mine = decoding is None
+                if decoding is None:
+                    decoding = self._decodings[digest] = Future()
+            if not mine:
+                return Content(candidate, digest, decoding=decoding)
+            # Only after the claim: content is released when it has been committed, so that whoever finds no claim
+            # finds it in the catalog.
+            stored = () if always else tuple(self._catalog.items_with_hash(digest))
+            if stored:
+                decoding.set_result(None)
+                self.release([digest])
+                return Content(candidate, digest, stored)
+            try:
+                decoding.set_result(self._decode(candidate.file.absolute, data))
+            except BaseException as error:
+                decoding.set_exception(error)
+                raise
+            return Content(candidate, digest, decoding=decoding)
+        finally:
+            self._add_busy(started)
+
+    def _decode(self, path: Path, data: bytes | None) -> Prepared | str:
+        try:
+            decoded = read_image(path if data is None else data, target_side=self._encoder.image_size, path=path)
+            return Prepared(self._encoder.prepare_image(decoded.image), decoded.info)
+        except MediaError as error:
+            return error.reason
+        except MemoryError:
+            return "not enough memory to decode it"
+
+    def _add_busy(self, started: float) -> None:
+        seconds = time.perf_counter() - started
+        with self._lock:
+            self._busy_s += seconds
+
+
+def _read(candidate: Candidate, *, keep: bool) -> Content | tuple[bytes, bytes | None]:
+    """The hash of a file and, where it is to be kept and not too large, its bytes; or why it cannot be read."""
+    path = candidate.file.absolute
+    try:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_FILE_BYTES:
+                return Content(candidate, reason=f"larger than {MAX_FILE_BYTES >> 30} GiB")
+            if size == 0:
+                return Content(candidate, reason="empty file")
+            if size > _HELD_BYTES or not keep:
+                return stream_hash(file), None
+            data = file.read()
+            return content_hash(data), data
+    except FileNotFoundError:
+        return Content(candidate, reason="vanished", vanished=True)
+    except MediaError as error:
+        return Content(candidate, reason=error.reason)
+    except OSError as error:
+        return Content(candidate, reason=reason_of(error))
+    except MemoryError:
+        return Content(candidate, reason="not enough memory to read it")

@@ -1,0 +1,203 @@
+"""Paths -> a library that holds what lies there: one indexing run from the scan to the vector index."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from indexer.batch import Tally
+from indexer.changes import Changes, compare, known_below
+from indexer.interruption import Interruption
+from indexer.loader import Loader, default_threads
+from indexer.pipeline import Pipeline
+from indexer.reporter import Reporter
+from indexer.scan import DEFAULT_IGNORES, IgnoreRules, Scan
+from indexer.targets import Target, plan_targets
+from mmsearch.errors import UsageError
+from mmsearch.media.image import quiet_decoders
+from mmsearch.types import IndexSummary, Progress
+
+if TYPE_CHECKING:
+    from mmsearch.protocols import Encoder
+    from mmsearch.storage.catalog import Catalog
+    from mmsearch.vectors.store import VectorStore
+
+__all__ = ["SyncOptions", "sync"]
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOptions:
+    """How an indexing run goes about its work.
+
+    Attributes:
+        ignore: Globs of names and paths to pass over, beside `DEFAULT_IGNORES`.
+        include_hidden: Look at names that begin with a dot as well.
+        prune: Remove the items of folders that are missing or empty, too.
+        batch_size: Images for each batch; the encoder's own when None.
+        threads: Threads that read and decode; one for each processor when None.
+        retry_failed: Read files again that could not be decoded before and did not change since.
+    """
+
+    ignore: Sequence[str] = ()
+    include_hidden: bool = False
+    prune: bool = False
+    batch_size: int | None = None
+    threads: int | None = None
+    retry_failed: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in (("batch size", self.batch_size), ("number of threads", self.threads)):
+            if value is not None and value < 1:
+                raise UsageError(f"The {name} must be at least 1, not {value}.")
+
+
+def sync(
+    paths: Sequence[Path],
+    catalog: Catalog,
+    encoder: Encoder,
+    store: VectorStore,
+    *,
+    options: SyncOptions | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> IndexSummary:
+    """Index folders and files: afterwards the library holds what lies below the paths, and nothing else from there.
+
+    Ctrl-C ends the run after the batch in flight, with everything so far stored; a second one ends it at once. The
+    caller holds the library's writer lock.
+
+    Args:
+        paths: Folders and files; a path inside a folder that was indexed before is a part of that.
+        catalog: The library, open for writing.
+        encoder: Whose embeddings it holds.
+        store: The vector index, brought up to date at the end.
+        options: How to go about it.
+        progress: Called about ten times a second.
+
+    Raises:
+        UsageError: A path is not there.
+        EncoderMismatchError: The library was made with another encoder.
+        EncoderError: The encoder failed; what was stored before is kept.
+        StorageError: The disk is full, read-only or failing; what was stored before is kept.
+    """
+    started = time.perf_counter()
+    options = options or SyncOptions()
+    reporter = Reporter(progress)
+    targets = plan_targets(paths, [root.path for root in catalog.roots()])
+    catalog.register_encoder(encoder.id, encoder.dim)
+    changes = Changes()
+    with Interruption() as interruption, quiet_decoders():
+        interruption.guard(lambda: _look_through(targets, catalog, changes, options, reporter, interruption))
+        scanned = time.perf_counter()
+        tally, decode_s = _bring_up_to_date(catalog, encoder, changes, options, reporter, interruption)
+        stored = time.perf_counter()
+        source = catalog.vector_source(encoder.id)
+        if store.pending(source) or (store.manifest is None and tally.embedded):
+            store.fold(source, progress=progress)
+    return IndexSummary(
+        new=tally.new,
+        changed=tally.changed,
+        moved=tally.moved,
+        copied=tally.copied,
+        removed=tally.removed,
+        unchanged=tally.unchanged,
+        kept=changes.kept,
+        skipped=tuple(tally.skipped),
+        embedded=tally.embedded,
+        stage_seconds={
+            "scan": scanned - started,
+            "decode": decode_s,
+            "encode": tally.encode_s,
+            "store": tally.store_s,
+            "index": time.perf_counter() - stored,
+        },
+        elapsed_s=time.perf_counter() - started,
+        interrupted=interruption.asked,
+        notices=tuple(changes.notices),
+    )
+
+
+def _look_through(
+    targets: Sequence[Target],
+    catalog: Catalog,
+    changes: Changes,
+    options: SyncOptions,
+    reporter: Reporter,
+    interruption: Interruption,
+) -> None:
+    """Scan the targets and gather what differs from the catalog."""
+    rules = IgnoreRules((*DEFAULT_IGNORES, *options.ignore), include_hidden=options.include_hidden)
+    roots = {Path(os.path.realpath(root.path)): root for root in catalog.roots()}
+    all_roots = {*roots, *(target.root for target in targets)}
+    reporter.begin("scan", None)
+    done = 0
+    for target in targets:
+        scan = Scan(target, rules, roots=all_roots, library=catalog.path)
+        found = iter(scan)
+        first = next(found, None)
+        root = roots.get(target.root)
+        known = {} if root is None else known_below(catalog.known_files(root.id), target.below)
+        if first is None and not known:
+            if scan.missing:
+                raise UsageError(f"{target.absolute} does not exist.", hint="Name a folder or a file that is there.")
+            changes.notices.append(f"There is nothing to index in {target.absolute}.")
+            continue
+        if root is None:
+            root = catalog.add_root(target.root)
+        entries = found if first is None else chain([first], found)
+        flags = {"prune": options.prune, "retry_failed": options.retry_failed}
+        for _ in compare(changes, root, scan, entries, known, **flags):
+            if interruption.asked:
+                return
+            done += 1
+            reporter.advance(done)
+    reporter.end(done)
+
+
+def _bring_up_to_date(
+    catalog: Catalog,
+    encoder: Encoder,
+    changes: Changes,
+    options: SyncOptions,
+    reporter: Reporter,
+    interruption: Interruption,
+) -> tuple[Tally, float]:
+    """Store the changes; returns what was done and the seconds that the loading threads were busy."""
+
+    def stopping() -> bool:
+        return interruption.asked
+
+    batch_size = options.batch_size or encoder.batch_size
+    with _loading(catalog, encoder, options.threads or default_threads(), 2 * batch_size) as loader:
+        pipeline = Pipeline(
+            catalog,
+            encoder,
+            loader,
+            changes,
+            batch_size=batch_size,
+            stopping=stopping,
+            progressed=reporter.advance,
+        )
+        if not stopping():
+            if total := len(changes.new) + len(changes.changed):
+                reporter.begin("embed", total)
+            interruption.guard(pipeline.run)
+            if stopping():
+                pipeline.save()
+        return pipeline.tally, loader.busy_s
+
+
+@contextmanager
+def _loading(catalog: Catalog, encoder: Encoder, threads: int, ahead: int) -> Iterator[Loader]:
+    loader = Loader(catalog, encoder, threads=threads, ahead=ahead)
+    try:
+        yield loader
+    except BaseException:
+        loader.close(wait=False)  # an error must not wait for a large picture to be decoded
+        raise
+    loader.close()
