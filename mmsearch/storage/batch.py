@@ -33,7 +33,7 @@ def touch_items(connection: Connection, touched: Sequence[Touch]) -> None:
     """Remember another size and time of items."""
     sql.TOUCH.run(
         connection,
-        [{"item": touch.item_id, "size": touch.size_bytes, "mtime": touch.mtime_ns} for touch in touched],
+        [{"item": touch.item_id, "size": touch.size_bytes, "mtime": _time(touch.mtime_ns)} for touch in touched],
     )
     sql.FORGET_OF_ITEM.run(connection, [{"item": touch.item_id} for touch in touched])
 
@@ -50,7 +50,9 @@ def copy_items(connection: Connection, copies: Sequence[Copy]) -> None:
     made: list[dict[str, Any]] = []
     new_segments: list[dict[str, Any]] = []
     for item_id, copy in enumerate(copies, start=first_item):
-        made.append({"new": item_id, "item": copy.source_item_id, "size": copy.size_bytes, "mtime": copy.mtime_ns})
+        made.append(
+            {"new": item_id, "item": copy.source_item_id, "size": copy.size_bytes, "mtime": _time(copy.mtime_ns)}
+        )
         for old in connection.execute(sql.SEGMENTS_OF, {"item": copy.source_item_id}).scalars():
             segment_id += 1
             new_segments.append({"new": segment_id, "new_item": item_id, "old": old})
@@ -81,7 +83,7 @@ def add_items(connection: Connection, encoder: tuple[int, int], new: Sequence[Ne
     places = [_place(item.root_id, item.path) for item in new if item.root_id is not None and item.path is not None]
     sql.DISPLACE.run(connection, places)
     sql.FORGET.run(connection, places)
-    sql.DISPLACE_KEY.run(connection, [{"name": item.key} for item in new if item.key is not None])
+    sql.DISPLACE_KEY.run(connection, [{"name": _text(item.key)} for item in new if item.key is not None])
     first_item, segment_id = _last_id(connection, "items") + 1, _last_id(connection, "segments")
     segment_rows: list[dict[str, Any]] = []
     for item_id, item in enumerate(new, start=first_item):
@@ -96,7 +98,7 @@ def add_items(connection: Connection, encoder: tuple[int, int], new: Sequence[Ne
                     "end_ms": segment.end_ms,
                     "start_char": segment.start_char,
                     "end_char": segment.end_char,
-                    "text": segment.text,
+                    "text": _text(segment.text),
                 }
             )
     ids = tuple(row["id"] for row in segment_rows)
@@ -120,8 +122,8 @@ def add_failures(connection: Connection, failed: Sequence[FailedFile]) -> None:
             "root_id": failure.root_id,
             "path": os.fsencode(failure.path),
             "size_bytes": failure.size_bytes,
-            "mtime_ns": failure.mtime_ns,
-            "reason": failure.reason,
+            "mtime_ns": _time(failure.mtime_ns),
+            "reason": _text(failure.reason),
         }
         for failure in failed
     }
@@ -141,14 +143,27 @@ def _place(root_id: int, path: str) -> dict[str, Any]:
     return {"root": root_id, "raw": os.fsencode(path)}
 
 
+def _text(value: str | None) -> str | None:
+    # What came out of a file or its name can hold half characters, which SQLite does not take.
+    return value if value is None or value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+
+
+def _time(mtime_ns: int) -> int:
+    # File systems know times beyond the year 2262, where nanoseconds leave 64 bits.
+    return max(-(2**63), min(mtime_ns, 2**63 - 1))
+
+
 def _put(connection: Connection, places: Sequence[tuple[int, int, str, int]]) -> None:
     # All leave their old places first: a swap of two files would break the rule that a place holds one item.
-    rows = [{"item": item_id, **_place(root_id, path), "mtime": mtime} for item_id, root_id, path, mtime in places]
+    rows = [
+        {"item": item_id, **_place(root_id, path), "mtime": _time(mtime)} for item_id, root_id, path, mtime in places
+    ]
     only_places = [{"root": row["root"], "raw": row["raw"]} for row in rows]
     sql.LIFT.run(connection, [{"item": row["item"]} for row in rows])
     sql.DISPLACE.run(connection, only_places)
     sql.FORGET.run(connection, only_places)
-    sql.PUT.run(connection, rows)
+    if sql.PUT.run(connection, rows) < len(rows):
+        raise ValueError("an item to move is not there")
 
 
 def _blobs(new: Sequence[NewItem], dim: int) -> list[bytes]:
@@ -171,14 +186,14 @@ def _item_row(item_id: int, item: NewItem) -> dict[str, Any]:
         "modality": item.modality.value,
         "root_id": item.root_id,
         "path": None if item.path is None else os.fsencode(item.path),
-        "key": item.key,
+        "key": _text(item.key),
         "size_bytes": item.size_bytes,
-        "mtime_ns": item.mtime_ns,
+        "mtime_ns": _time(item.mtime_ns),
         "content_hash": item.content_hash,
         "width": info.width,
         "height": info.height,
         "taken_at": None if info.taken_at is None else info.taken_at.isoformat(),
-        "camera": info.camera,
+        "camera": _text(info.camera),
         "latitude": info.latitude,
         "longitude": info.longitude,
         "duration_ms": info.duration_ms,

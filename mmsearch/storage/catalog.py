@@ -57,18 +57,21 @@ class Catalog(CatalogReader):
         """
         library = Path(os.path.abspath(library))
         file = library / CATALOG_FILE
+        create = create and not read_only
         with translated(library):
-            create = create and not read_only
-            if create:
+            if not file.exists():
+                if not create:
+                    raise no_library(library)
                 _create(library)
-            elif not file.exists():
-                raise no_library(library)
             connection = connect_for_reading(file)
             try:
                 version = version_of(connection, library)
                 if version == 0:
-                    raise no_library(library)
-                if version < CURRENT_VERSION:
+                    # Whoever made the file was stopped before anything was in it.
+                    if not create:
+                        raise no_library(library)
+                    _create(library)
+                elif version < CURRENT_VERSION:
                     _upgrade(library)
             except BaseException:
                 connection.close()

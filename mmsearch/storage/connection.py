@@ -24,30 +24,42 @@ BUSY_TIMEOUT_S = 10.0
 PAGE_SIZE = 8192
 WAL_LIMIT_BYTES = 64 * 1024 * 1024
 
-Access = Literal["create", "write", "read", "immutable"]
-_MODES = {"create": "mode=rwc", "write": "mode=rw", "read": "mode=ro", "immutable": "mode=ro&immutable=1"}
+Access = Literal["create", "write", "share", "read", "immutable"]
+_MODES = {
+    "create": "mode=rwc",
+    "write": "mode=rw",
+    "share": "mode=rw",
+    "read": "mode=ro",
+    "immutable": "mode=ro&immutable=1",
+}
 
 
 def connect(file: Path, access: Access) -> sqlite3.Connection:
     """Open a catalog in autocommit mode, usable from any thread that holds the owner's lock.
 
+    Args:
+        file: The SQLite file.
+        access: ``create`` makes the file where it is not there; ``share`` reads beside a writer, and takes part in
+            recovery and clean-up; ``read`` and ``immutable`` change nothing on the disk.
+
     Raises:
-        sqlite3.Error: It cannot be opened; only ``create`` makes a file that is not there.
+        sqlite3.Error: It cannot be opened.
     """
     uri = f"file:{quote(os.fsencode(file))}?{_MODES[access]}"
-    connection = sqlite3.connect(
-        uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
-    )
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:
         if access == "create":
             connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
-        if access in ("create", "write"):
+            # Written into the file: whoever opens it later reads on while another writes.
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if access in ("create", "write"):
             # In WAL mode NORMAL syncs at checkpoints only. The log is append-only and checksummed, so after kill -9
             # nothing is lost, and after a power cut the last commits may be, but always whole ones, from the end.
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}").fetchone()
+        else:
+            connection.execute("PRAGMA query_only = ON")
     except BaseException:
         connection.close()
         raise
@@ -64,33 +76,30 @@ def connect_for_reading(file: Path) -> sqlite3.Connection:
         sqlite3.Error: It cannot be opened or read.
         StorageError: Commits wait in a log beside it, and the folder cannot be written to.
     """
-    last: sqlite3.Error | None = None
-    accesses: tuple[Access, ...] = ("read",) if not os.access(file, os.W_OK) else ("write", "read")
-    for access in (*accesses, "immutable"):
-        if access == "immutable" and _has_content(file.with_name(file.name + "-wal")):
-            raise StorageError(
-                f"The library in {file.parent} was not closed, and its folder cannot be written to.",
-                hint="Copy the folder to a disk that can be written to, and open the copy with --library.",
-            ) from last
+    writable = os.access(file, os.W_OK)
+    accesses: tuple[Access, ...] = ("share", "read") if writable else ("read",)
+    for access in accesses:
         try:
-            connection = connect(file, access)
+            return _checked(connect(file, access))
         except sqlite3.Error as error:
             if not _may_be_read_only(error):
                 raise
-            last = error
-            continue
-        try:
-            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-            connection.execute("PRAGMA query_only = ON")
-        except sqlite3.Error as error:
-            connection.close()
-            if not _may_be_read_only(error):
-                raise
-            last = error
-        else:
-            return connection
-    assert last is not None
-    raise last
+    if _has_content(file.with_name(file.name + "-wal")):
+        raise StorageError(
+            f"The library in {file.parent} was not closed, and its folder cannot be written to.",
+            hint="Copy the folder to a disk that can be written to, and open the copy with --library.",
+        )
+    return _checked(connect(file, "immutable"))
+
+
+def _checked(connection: sqlite3.Connection) -> sqlite3.Connection:
+    # Opening does not touch the file yet; the first statement does.
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 @contextmanager
@@ -143,7 +152,8 @@ def _translate(error: sqlite3.Error, library: Path) -> Exception:
     if code == sqlite3.SQLITE_CONSTRAINT:
         return ValueError(f"the batch breaks a rule of the catalog: {error}")
     return StorageError(
-        f"The library in {library} could not be read or written ({error}).", hint="Check the disk it lies on."
+        f"The library in {library} could not be read or written ({error}).",
+        hint="Check that its disk works and has space left for you.",
     )
 
 

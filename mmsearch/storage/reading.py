@@ -140,6 +140,11 @@ class CatalogReader:
     def _forget_roots(self) -> None:
         self.__dict__.pop("_root_paths", None)
 
+    def _root_path(self, root_id: int) -> Path:
+        if root_id not in self._root_paths:
+            self._forget_roots()  # another process has added it since
+        return self._root_paths[root_id]
+
     def roots(self) -> tuple[Root, ...]:
         """The folders that were indexed, where they lie now."""
         return tuple(Root(root_id, path) for root_id, path in self._root_paths.items())
@@ -174,7 +179,7 @@ class CatalogReader:
     def failures(self) -> list[Failure]:
         """The files that are remembered as unreadable."""
         found = self._session.rows("SELECT root_id, path, reason FROM failures ORDER BY root_id, path")
-        return [Failure(self._root_paths[root_id] / os.fsdecode(path), reason) for root_id, path, reason in found]
+        return [Failure(self._root_path(root_id) / os.fsdecode(path), reason) for root_id, path, reason in found]
 
     # --- items and segments
 
@@ -202,12 +207,11 @@ class CatalogReader:
 
     def item_at(self, path: Path) -> Item | None:
         """The item of a file, or None where it was not indexed; of nested roots the innermost counts."""
-        candidates = [Path(os.path.abspath(path)), Path(os.path.realpath(path))]
-        for candidate in dict.fromkeys(candidates):
-            for root_id, relative in split(candidate, self._root_paths.items()):
-                found = self._session.rows(
-                    f"SELECT {_ITEM} FROM items i WHERE i.root_id = ? AND i.path = ?", (root_id, os.fsencode(relative))
-                )
+        statement = f"SELECT {_ITEM} FROM items i WHERE i.root_id = ? AND i.path = ?"
+        for spell in (os.path.abspath, os.path.realpath):  # as it is named, then with all links followed
+            roots = [(root_id, Path(spell(root))) for root_id, root in self._root_paths.items()]
+            for root_id, relative in split(Path(spell(path)), roots):
+                found = self._session.rows(statement, (root_id, os.fsencode(relative)))
                 if found:
                     return self._item(found[0])
         return None
@@ -230,7 +234,7 @@ class CatalogReader:
             longitude,
             duration_ms,
         )
-        where = None if path is None else self._root_paths[root_id] / os.fsdecode(path)
+        where = None if path is None else self._root_path(root_id) / os.fsdecode(path)
         return Item(id_, Modality(modality), where, key, size_bytes, mtime_ns, info, _metadata(metadata))
 
 

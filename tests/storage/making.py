@@ -1,0 +1,62 @@
+"""Makes items and libraries for the tests of the catalog."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.storage.catalog import Catalog
+from mmsearch.types import MediaInfo, Modality, NewItem, NewSegment
+
+ENCODER = "test-encoder"
+DIM = 8
+
+
+def embedding(seed: int, dim: int = DIM) -> NDArray[np.float32]:
+    vector = np.random.default_rng(seed).standard_normal(dim).astype(np.float32)
+    return vector / np.linalg.norm(vector)
+
+
+def content_hash(content: int) -> bytes:
+    return hashlib.blake2b(str(content).encode(), digest_size=16).digest()
+
+
+def new_item(
+    root_id: int | None,
+    path: str | None,
+    content: int = 0,
+    *,
+    segments: int = 1,
+    modality: Modality = Modality.IMAGE,
+    mtime_ns: int = 1,
+    info: MediaInfo | None = None,
+    **more: Any,
+) -> NewItem:
+    """An item whose hash and embeddings follow from a number that stands for its content."""
+    return NewItem(
+        modality=modality,
+        segments=tuple(
+            NewSegment(embedding(content * 100 + ordinal), start_ms=ordinal * 1000 if segments > 1 else None)
+            for ordinal in range(segments)
+        ),
+        root_id=root_id,
+        path=path,
+        size_bytes=content,
+        mtime_ns=mtime_ns,
+        content_hash=content_hash(content),
+        info=info or MediaInfo(),
+        **more,
+    )
+
+
+def library_with(folder: Path, paths: list[str], *, root: Path | None = None) -> Path:
+    """A library of one root with an item for each path; it is closed."""
+    with Catalog.open(folder, create=True) as catalog:
+        catalog.register_encoder(ENCODER, DIM)
+        root_id = catalog.add_root(root or Path("/photos")).id
+        catalog.write(ENCODER, items=[new_item(root_id, path, number) for number, path in enumerate(paths, start=1)])
+    return folder
