@@ -152,7 +152,7 @@ def test_a_search_that_makes_no_sense_is_refused(
 def test_a_file_that_is_no_picture_cannot_be_searched_by(engine: SearchEngine, tmp_path: Path) -> None:
     text = tmp_path / "notes.jpg"
     text.write_text("not a picture")
-    with pytest.raises(QueryError, match="notes.jpg"):
+    with pytest.raises(QueryError, match=r"notes\.jpg"):
         engine.search(str(text))
 
 
@@ -181,9 +181,12 @@ def test_opening_what_is_not_there_makes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_second_writer_is_told_who_holds_the_library(engine: SearchEngine, photos: Path) -> None:
-    with WriterLock(engine.library, "mmsearch index"), pytest.raises(LibraryLockedError, match="mmsearch index"):
-        with SearchEngine.open(engine.library, read_only=False) as other:
-            other.index([photos])
+    with (
+        WriterLock(engine.library, "mmsearch index"),
+        SearchEngine.open(engine.library, read_only=False) as other,
+        pytest.raises(LibraryLockedError, match="mmsearch index"),
+    ):
+        other.index([photos])
 
 
 def test_a_rebuild_changes_no_answer(engine: SearchEngine) -> None:
