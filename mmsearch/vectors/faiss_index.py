@@ -11,6 +11,7 @@ import numpy as np
 from mmsearch.errors import UsageError
 from mmsearch.vectors import gpu
 from mmsearch.vectors.codes import Codes, ProductCodes, ScalarCodes
+from mmsearch.vectors.faiss_import import load_faiss
 from mmsearch.vectors.hits import NO_ID, best_first, check_queries, contains, empty_hits
 from mmsearch.vectors.inverted import InvertedFile, write_inverted
 
@@ -44,7 +45,7 @@ class FaissIndex:
     """
 
     def __init__(self, dim: int, kind: str) -> None:
-        import faiss
+        faiss = load_faiss()
 
         match = _KIND.fullmatch(kind)
         if match is None:
@@ -86,6 +87,11 @@ class FaissIndex:
     def __len__(self) -> int:
         """Number of vectors."""
         return int(self._index.ntotal)
+
+    def sizes(self) -> NDArray[np.int64]:
+        """Vectors in each list, (lists,)."""
+        lists = self._index.invlists
+        return np.array([lists.list_size(number) for number in range(self._index.nlist)], dtype=np.int64)
 
     def train(self, vectors: NDArray[np.float32]) -> None:
         """Find the centroids and the ranges of the codes from a sample (n, dim); on a GPU where there is one.

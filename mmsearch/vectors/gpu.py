@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from mmsearch.vectors.faiss_import import load_faiss
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["count", "for_training", "forget", "search"]
@@ -24,14 +25,14 @@ _copies: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 def count() -> int:
     """How many GPUs FAISS can use; 0 also where its build knows none."""
-    import faiss
+    faiss = load_faiss()
 
     return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
 
 
 def _copy(index: Any) -> Any | None:
     """A copy of an index on the first GPU, or None where that fails, such as for want of memory."""
-    import faiss
+    faiss = load_faiss()
 
     if count() == 0:
         return None
@@ -44,7 +45,7 @@ def _copy(index: Any) -> Any | None:
 @contextmanager
 def for_training(index: Any, dim: int) -> Iterator[None]:
     """Let the k-means of an inverted-file index assign its points on the GPU."""
-    import faiss
+    faiss = load_faiss()
 
     assigner = _copy(faiss.IndexFlatIP(dim))
     if assigner is None:

@@ -32,10 +32,10 @@ class Manifest:
         index: The main file.
         tail: Vectors that came after the main file was made, or None.
         sample: A sample of the vectors for calibration, or None.
-        indexed: Vectors in the main file, removed ones included.
-        trained: Vectors there were when the index was last trained; 0 for kinds without training.
-        nprobe: Lists that a search visits; 0 for kinds without lists.
-        recall: recall@10 against exact search measured when nprobe was chosen, by kind of query.
+        indexed: Vectors in the main file, those included that the tail's file says were removed.
+        effort: How much a search does: lists visited (nprobe) or nodes considered (efSearch); 0 where it does all.
+        recall: recall@10 against exact search measured when `effort` was chosen, by kind of query.
+        imbalance: How uneven the lists were when they were trained; 1 when all are of one size.
     """
 
     encoder: str
@@ -48,9 +48,9 @@ class Manifest:
     tail: FileStamp | None = None
     sample: FileStamp | None = None
     indexed: int = 0
-    trained: int = 0
-    nprobe: int = 0
+    effort: int = 0
     recall: tuple[tuple[str, float], ...] = ()
+    imbalance: float = 1.0
 
     @property
     def files(self) -> tuple[FileStamp, ...]:
@@ -83,7 +83,7 @@ def read_manifest(folder: Path, encoder_id: str, dim: int) -> Manifest | None:
                 data[name] = stamp
         watermark = Watermark(**data.pop("watermark"))
         numbers = (watermark.last_segment_id, watermark.last_removal_id, watermark.count, data["generation"])
-        if not all(type(number) is int for number in (*numbers, data["nprobe"], data["trained"], data["indexed"])):
+        if not all(type(number) is int for number in (*numbers, data["effort"], data["indexed"])):
             return None
         recall = tuple((str(name), float(value)) for name, value in data.pop("recall"))
         return Manifest(watermark=watermark, recall=recall, **data)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmsearch.vectors.arrays import DamagedFileError, read_arrays
+from mmsearch.vectors.arrays import DamagedFileError
 from mmsearch.vectors.delta import Delta
 from mmsearch.vectors.fold import fold
 from mmsearch.vectors.hits import check_queries, merge_hits
@@ -119,15 +119,11 @@ class VectorStore:
         sampler = Sampler(self._dim, n, seed)
         snapshot = self._usable(source, source.watermark())
         if snapshot is not None and snapshot.manifest.watermark.count:
-            stamp = snapshot.manifest.sample
-            if stamp is None:
-                sampler.offer(snapshot.main.ids, snapshot.main.halves)
+            complete = snapshot.manifest.kind == "flat"
+            found = snapshot.sample() if complete or (seed == 0 and n <= SAMPLE_SIZE) else None
+            if found is not None:
+                sampler.offer(*found)
                 return _widened(sampler)
-            if seed == 0 and n <= SAMPLE_SIZE:
-                with suppress(DamagedFileError):
-                    arrays = read_arrays(self.folder / stamp.name, stamp.size_bytes).arrays
-                    sampler.offer(arrays["ids"], arrays["halves"])
-                    return _widened(sampler)
         return _widened(sampler.offer_all(source.read()))
 
     def fold(
