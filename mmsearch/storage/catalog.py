@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from mmsearch.errors import StorageError
 from mmsearch.storage.connection import CATALOG_FILE, connect, connect_for_reading, no_library, translated
 from mmsearch.storage.encoders import key_and_dim, mismatch
-from mmsearch.storage.migrations import CURRENT_VERSION, migrate, version_of
+from mmsearch.storage.migrations import current_version, migrate, version_of
 from mmsearch.storage.reading import CatalogReader
 from mmsearch.storage.roots import relative_path
 from mmsearch.storage.session import Session
@@ -71,7 +71,7 @@ class Catalog(CatalogReader):
                     if not create:
                         raise no_library(library)
                     _create(library)
-                elif version < CURRENT_VERSION:
+                elif version < current_version():
                     _upgrade(library)
             except BaseException:
                 connection.close()

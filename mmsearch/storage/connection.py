@@ -107,7 +107,7 @@ def translated(library: Path) -> Iterator[None]:
     """Turn errors of SQLite, also those that SQLAlchemy wraps, into those of mmsearch.
 
     Raises:
-        LibraryLockedError, LibraryDamagedError, LibraryNotFoundError, StorageError: According to SQLite's error code.
+        LibraryLockedError, LibraryDamagedError, StorageError: According to SQLite's error code.
         ValueError: The values given break a rule of the schema.
     """
     try:
@@ -143,10 +143,8 @@ def _translate(error: sqlite3.Error, library: Path) -> Exception:
             hint=f"Restore {CATALOG_FILE} from a backup, or move the folder away and run: mmsearch index FOLDER",
         )
     if code == sqlite3.SQLITE_CANTOPEN:
-        if not (library / CATALOG_FILE).exists():
-            return no_library(library)
         return StorageError(
-            f"The catalog of the library in {library} cannot be opened.",
+            f"The catalog of the library in {library} cannot be opened or made.",
             hint=f"Look at the permissions of {library / CATALOG_FILE} and of its folder.",
         )
     if code == sqlite3.SQLITE_CONSTRAINT:

@@ -7,13 +7,12 @@ last step that was applied. `models` describes what the steps arrive at.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from mmsearch.errors import LibraryDamagedError, LibraryTooNewError
 
-__all__ = ["APPLICATION_ID", "CURRENT_VERSION", "MIGRATIONS", "migrate", "version_of"]
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "current_version", "migrate", "version_of"]
 
 APPLICATION_ID = 0x6D6D7372  # "mmsr": tells a library from any other SQLite file
 
@@ -97,10 +96,14 @@ _FIRST = (
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
-CURRENT_VERSION = len(MIGRATIONS)
 
 
-def version_of(connection: sqlite3.Connection, library: Path, *, current: int = CURRENT_VERSION) -> int:
+def current_version() -> int:
+    """The version that this mmsearch writes, and the newest that it reads."""
+    return len(MIGRATIONS)
+
+
+def version_of(connection: sqlite3.Connection, library: Path) -> int:
     """Read the version of a catalog; 0 for a database without any table.
 
     Raises:
@@ -114,24 +117,21 @@ def version_of(connection: sqlite3.Connection, library: Path, *, current: int = 
         raise LibraryDamagedError(
             f"The catalog of the library in {library} is not one of mmsearch.", hint="Choose another with --library."
         )
-    if version > current:
+    if version > current_version():
         raise LibraryTooNewError(
             f"The library in {library} was made by a newer mmsearch (version {version} of the catalog; this one knows"
-            f" up to {current}).",
+            f" up to {current_version()}).",
             hint="Run: pip install --upgrade mmsearch",
         )
     return int(version)
 
 
-def migrate(
-    connection: sqlite3.Connection, library: Path, *, migrations: Sequence[Sequence[str]] = MIGRATIONS
-) -> tuple[int, int]:
+def migrate(connection: sqlite3.Connection, library: Path) -> tuple[int, int]:
     """Apply the steps that a catalog lacks, each in a transaction of its own.
 
     Args:
         connection: May write, and has no transaction open.
         library: For messages.
-        migrations: All steps, oldest first.
 
     Returns:
         The version before and the version after.
@@ -141,12 +141,12 @@ def migrate(
         # The version is read inside the transaction: another process may be upgrading the same library.
         connection.execute("BEGIN IMMEDIATE")
         try:
-            version = version_of(connection, library, current=len(migrations))
+            version = version_of(connection, library)
             before = version if before is None else before
-            if version == len(migrations):
+            if version == current_version():
                 connection.execute("COMMIT")
                 return before, version
-            for statement in migrations[version]:
+            for statement in MIGRATIONS[version]:
                 connection.execute(statement)
             now = datetime.now(UTC).isoformat(timespec="seconds")
             connection.execute("INSERT INTO meta VALUES (?, ?)", (f"version_{version + 1}_since", now))
