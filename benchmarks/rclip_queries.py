@@ -34,7 +34,7 @@ K = 10
 
 
 def rclip_database(parts: Rclip, items: int) -> tuple[dict[str, str], Path]:
-    """rclip's data folder with so many photographs, made now if it is not there yet.
+    """Make rclip's data folder with so many photographs, unless it is there already.
 
     Returns:
         Its environment variables, and the folder below which the photographs are said to lie.
