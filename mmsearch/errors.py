@@ -102,10 +102,17 @@ class ModelMissingError(EncoderError):
 
 
 class ExtraMissingError(EncoderError):
-    """A package that belongs to an extra is not installed."""
+    """A package that belongs to an extra, or to the full installation, is not installed.
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs packages that are not installed.", hint=f"Run: pip install 'mmsearch[{extra}]'")
+    Args:
+        what: What was asked for, such as ``An open_clip model``.
+        extra: The extra that has the package; None where the full installation has it and the light one leaves it out.
+    """
+
+    def __init__(self, what: str, extra: str | None = None) -> None:
+        needed = "the full installation" if extra is None else "packages that are not installed"
+        wanted = "mmsearch" if extra is None else f"'mmsearch[{extra}]'"
+        super().__init__(f"{what} needs {needed}.", hint=f"Run: pip install {wanted}")
         self.extra = extra
 
 

@@ -1,0 +1,105 @@
+"""The id of a model in, its encoder out; one table says which families there are."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mmsearch.errors import UnknownEncoderError
+
+if TYPE_CHECKING:
+    from mmsearch.encoders.precision import Precision
+    from mmsearch.protocols import Encoder
+
+__all__ = ["load_encoder"]
+
+_Notify = Callable[[str], None] | None
+
+
+def load_encoder(
+    id: str,
+    *,
+    device: str | None = None,
+    precision: str | None = None,
+    offline: bool = False,
+    notify: _Notify = None,
+) -> Encoder:
+    """Make the encoder of an id; loads nothing heavy, its towers load when they are first used.
+
+    The ids are::
+
+        mini                                        the built-in model
+        open_clip/<architecture>/<tag>              published weights, as open_clip lists them
+        open_clip/<architecture>/<checkpoint file>  one's own weights of a known architecture
+        open_clip/hf-hub:<organisation>/<name>      a repository on the Hugging Face hub
+        open_clip/local-dir:<folder>                such a repository on this disk, with its open_clip_config.json
+
+    What follows ``<architecture>/`` is a file if it has a slash, begins with ``.`` or ``~`` or ends as checkpoints do
+    (``.pt``, ``.pth``, ``.bin``, ``.ckpt``, ``.npz``, ``.safetensors``). ``local-dir:`` may be left out before a path
+    that begins with ``/``, ``./``, ``../`` or ``~``. Capitals in architectures do not count, hyphens and underscores
+    in tags are the same, ``-quickgelu`` before a tag may be left out, and paths become absolute: the encoder's own id
+    is one spelling for all of them.
+
+    Args:
+        id: As above.
+        device: ``cpu``, ``cuda``, ``cuda:<number>`` or ``mps``; the best one here when None.
+        precision: ``fp32``, ``bf16`` or ``fp16`` for the image tower; the fastest that serves when None.
+        offline: Never fetch weights, as do ``$MMSEARCH_OFFLINE`` and ``$HF_HUB_OFFLINE``. Where they are on this
+            machine the network is never touched in any case.
+        notify: Called with a sentence before something that takes long, such as fetching weights.
+
+    Raises:
+        UnknownEncoderError: There is no such model.
+        UsageError: There is no such device or precision.
+    """
+    from mmsearch.encoders.precision import check_device, check_precision
+
+    check_device(device)
+    family = _FAMILIES.get(id.partition("/")[0])
+    if family is None:
+        raise _unknown(id)
+    return family(id, device, check_precision(precision), offline, notify)
+
+
+def _mini(id: str, device: str | None, precision: Precision | None, offline: bool, notify: _Notify) -> Encoder:
+    if id != "mini":
+        raise _unknown(id)
+    from mmsearch.encoders.mini import MiniEncoder
+
+    return MiniEncoder(device=device, precision=precision)
+
+
+def _open_clip(id: str, device: str | None, precision: Precision | None, offline: bool, notify: _Notify) -> Encoder:
+    from mmsearch.encoders.open_clip import OpenClipEncoder
+    from mmsearch.encoders.open_clip_source import OpenClipSource
+
+    source = OpenClipSource.parse(id)
+    return OpenClipEncoder(source, device=device, precision=precision, offline=offline, notify=notify)
+
+
+def _hashing(id: str, device: str | None, precision: Precision | None, offline: bool, notify: _Notify) -> Encoder:
+    if id != "hashing" or os.environ.get("MMSEARCH_TEST_ENCODERS", "") in ("", "0"):
+        raise _unknown(id)
+    from mmsearch.encoders.hashing import HashingEncoder
+
+    return HashingEncoder()
+
+
+_FAMILIES: dict[str, Callable[[str, str | None, Precision | None, bool, _Notify], Encoder]] = {
+    "mini": _mini,
+    "open_clip": _open_clip,
+    "hashing": _hashing,
+}
+
+
+def _unknown(id: str) -> UnknownEncoderError:
+    """The error for an id outside every family, with what was probably meant."""
+    from mmsearch.encoders.open_clip_source import FAMILY, known_tags
+
+    tagged = [f"{model}/{tag}" for model, tags in known_tags().items() for tag in tags]
+    matches = [f"{FAMILY}/{name}" for name in difflib.get_close_matches(id, tagged, n=3, cutoff=0.6)]
+    matches = difflib.get_close_matches(id, ["mini"], cutoff=0.6) or matches
+    meant = f"Did you mean {' or '.join(matches)}? " if matches else ""
+    return UnknownEncoderError(f"There is no model {id!r}.", hint=f"{meant}See what there is: mmsearch models list")
