@@ -26,6 +26,15 @@ class PlainCommand(TyperCommand):
         """Its parameters, the help option among them."""
         return _plain(super().get_params(ctx))
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read its arguments; an error knows the command that it belongs to."""
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if getattr(error, "ctx", self) is None:
+                error.ctx = ctx  # type: ignore[attr-defined]
+            raise
+
 
 class PlainGroup(TyperGroup):
     """A group of commands whose own parameters are words, numbers, paths and flags."""

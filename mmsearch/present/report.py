@@ -34,7 +34,8 @@ def summary_lines(summary: IndexSummary) -> Iterator[str]:
         counts.append(f"{len(skipped):,} skipped")
     yield f"{', '.join(counts) or 'Nothing to do'}."
     if summary.embedded:
-        pace = f"{summary.embedded:,} embedded in {duration_text(summary.elapsed_s)}, {summary.images_per_second:.1f}/s"
+        took = f"{summary.elapsed_s:.1f} s" if summary.elapsed_s < 60 else duration_text(summary.elapsed_s)
+        pace = f"{summary.embedded:,} embedded in {took}, {summary.images_per_second:.1f}/s"
         stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in summary.stage_seconds.items() if seconds)
         yield f"{pace} ({stages})." if stages else f"{pace}."
     if summary.interrupted:

@@ -39,7 +39,7 @@ def test_the_summary_gives_numbers_pace_and_stages() -> None:
     )  # fmt: skip
     assert list(summary_lines(summary)) == [
         "10 new, 2 moved, 1 copied, 1 removed, 1,200 unchanged.",
-        "10 embedded in 4 s, 2.5/s (scan 0.0 s, decode 3.0 s, encode 2.5 s).",
+        "10 embedded in 4.0 s, 2.5/s (scan 0.0 s, decode 3.0 s, encode 2.5 s).",
     ]
 
 
