@@ -6,14 +6,19 @@ by the pixel count before a JPEG could be scaled down, and all that through stat
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import functools
 import importlib
+import os
+from pathlib import Path
 from typing import IO
 
 from PIL import ImageFile
 
 from mmsearch.errors import MediaError
 
-__all__ = ["decoding_bytes", "ends_in_blank", "open_image", "sniff"]
+__all__ = ["decoding_bytes", "is_cut_short", "open_image", "sniff"]
 
 # Format -> module and class of its plug-in, imported on first use.
 _PLUGINS = {
@@ -65,12 +70,35 @@ def open_image(stream: IO[bytes], kind: str) -> ImageFile.ImageFile:
         Exception: Whatever Pillow meets a damaged header with.
     """
     module, name = _PLUGINS[kind]
+    if kind == "TIFF":
+        _hush_libtiff()
     try:
         plugin = getattr(importlib.import_module(module), name)
     except ImportError as error:
         raise MediaError(None, f"{kind} needs the package pi-heif") from error
     image: ImageFile.ImageFile = plugin(stream)
     return image
+
+
+@functools.cache
+def _hush_libtiff() -> None:
+    """Keep libtiff from writing about damaged files to stderr: Pillow leaves its error handler in place."""
+    from PIL import _imaging, features
+
+    if not features.check("libtiff"):
+        return
+    packages = Path(_imaging.__file__).parent
+    candidates: list[str | Path] = [
+        *packages.parent.glob("pillow.libs/libtiff*"),
+        *packages.glob(".dylibs/libtiff*"),
+        "libtiff.so.6",
+    ]
+    for candidate in candidates:
+        # Only a library that is loaded already is the one that Pillow uses.
+        with contextlib.suppress(OSError, AttributeError):
+            library = ctypes.CDLL(os.fspath(candidate), mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+            library.TIFFSetErrorHandler(None)
+            library.TIFFSetWarningHandler(None)
 
 
 def decoding_bytes(image: ImageFile.ImageFile, kind: str, full_size: tuple[int, int], header_end: int) -> int:
@@ -118,15 +146,23 @@ def _strip_bytes(image: ImageFile.ImageFile) -> int:
     return pixels * max(depth, 8 * int(tags.get(277, 1))) // 8
 
 
-def ends_in_blank(stream: IO[bytes], header_end: int) -> bool:
-    """Whether the data of a JPEG stop early and zeros fill the file up, as after a broken copy.
+def is_cut_short(stream: IO[bytes], kind: str, header_end: int) -> bool:
+    """Whether a file lacks its end in a way that its decoder does not notice or does not name.
 
-    Zeros are valid pixels to the decoder, so only the missing end marker gives such a file away.
+    After a broken copy, zeros may fill a JPEG up. They are valid pixels to the decoder, so only the missing end marker
+    gives such a file away.
+
+    Args:
+        stream: The file; its position is lost.
+        kind: Its format.
+        header_end: Where the header ends in a JPEG.
     """
-    stream.seek(0, 2)
-    size = stream.tell()
+    size = stream.seek(0, os.SEEK_END)
+    if kind == "WebP":
+        stream.seek(4)
+        return size < 8 + int.from_bytes(stream.read(4), "little")
     stream.seek(max(header_end, size - 64))
-    if any(stream.read(64)):
+    if kind != "JPEG" or any(stream.read(64)):
         return False
     stream.seek(header_end)
     last = b""

@@ -20,7 +20,7 @@ from PIL import Image
 from mmsearch.errors import MediaError
 from mmsearch.media.exif import read_exif
 from mmsearch.media.files import content_hash, open_regular, reason_of
-from mmsearch.media.formats import decoding_bytes, ends_in_blank, open_image, sniff
+from mmsearch.media.formats import decoding_bytes, is_cut_short, open_image, sniff
 from mmsearch.media.pixels import shrink_to_rgb, turn_upright
 from mmsearch.types import MediaInfo
 
@@ -30,6 +30,9 @@ MAX_PIXELS = 500_000_000
 MAX_DECODING_BYTES = 1 << 30
 
 _LARGE_BYTES = 64 << 20
+# A JPEG is handed to its decoder in blocks, and each takes Python's lock once.
+_BLOCK_BYTES = 1 << 20
+_QUIET_MODULES = r"(PIL|pi_heif)\."
 _large = threading.Lock()
 
 
@@ -87,8 +90,10 @@ def _read(stream: IO[bytes], target_side: int, max_pixels: int) -> DecodedImage:
             return _decode(stream, kind, target_side, max_pixels)
         except (MediaError, MemoryError):
             raise
+        except Image.DecompressionBombError as error:
+            raise MediaError(None, "too large to decode") from error
         except Exception as error:  # a damaged file may raise anything in the decoders
-            raise MediaError(None, _reason(kind, error)) from error
+            raise MediaError(None, _reason(stream, kind, error)) from error
 
 
 def _decode(stream: IO[bytes], kind: str, target_side: int, max_pixels: int) -> DecodedImage:
@@ -98,9 +103,9 @@ def _decode(stream: IO[bytes], kind: str, target_side: int, max_pixels: int) -> 
     if size[0] * size[1] > max_pixels:
         raise MediaError(None, f"too many pixels ({size[0]} x {size[1]})")
     if kind == "JPEG":
-        if ends_in_blank(stream, header_end):
+        if is_cut_short(stream, kind, header_end):
             raise MediaError(None, "truncated JPEG")
-        stream.seek(header_end)
+        image.decodermaxblock = _BLOCK_BYTES
         image.draft(None, (min(target_side, size[0]), min(target_side, size[1])))
     needed = decoding_bytes(image, kind, size, header_end)
     if needed > MAX_DECODING_BYTES:
@@ -115,11 +120,12 @@ def _decode(stream: IO[bytes], kind: str, target_side: int, max_pixels: int) -> 
     return DecodedImage(turn_upright(shrunk, orientation), replace(info, width=width, height=height))
 
 
-def _reason(kind: str, error: Exception) -> str:
+def _reason(stream: IO[bytes], kind: str, error: Exception) -> str:
     message = str(error).lower()
-    truncated = isinstance(error, EOFError) or any(
-        word in message for word in ("truncated", "not enough", "unexpected end")
-    )
+    words = ("truncated", "not enough", "unexpected end", "beyond end")
+    truncated = isinstance(error, EOFError) or any(word in message for word in words)
+    if not truncated and kind == "WebP":
+        truncated = is_cut_short(stream, kind, 0)
     return f"{'truncated' if truncated else 'damaged'} {kind}"
 
 
@@ -147,9 +153,6 @@ def quiet_decoders() -> Iterator[None]:
             if _quiet_depth == 0:
                 filters = cast(list[tuple[object, ...]], warnings.filters)
                 filters[:] = [entry for entry in filters if not _is_ours(entry)]
-
-
-_QUIET_MODULES = r"(PIL|pi_heif)\."
 
 
 def _is_ours(entry: tuple[object, ...]) -> bool:

@@ -63,16 +63,12 @@ def _middle(size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 def _flatten(image: Image.Image) -> Image.Image:
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
+        if image.mode in ("La", "RGBa"):
+            image = image.convert(image.mode.upper())  # multiplied with alpha: no other mode is reached from there
         image = image.convert("RGBA")
         page = Image.new("RGB", image.size, "white")
         page.paste(image, mask=image.getchannel("A"))
         return page
-    if image.mode == "LAB":
-        from PIL import ImageCms
-
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-        return image.convert("RGB") if converted is None else converted
     return image.convert("RGB")
 
 
