@@ -109,7 +109,13 @@ class Pipeline:
         if self._stopping():
             return []
         self._flush()
-        loading = [content.candidate for content in rewritten if not self._reuse(content.candidate, content.stored)]
+        reused: list[Candidate] = []
+        loading: list[Candidate] = []
+        for content in rewritten:
+            (reused if self._reuse(content.candidate, content.stored) else loading).append(content.candidate)
+        # Only now: what lay at one of these paths may have become the item of another.
+        for candidate in reused:
+            self._displace(candidate)
         self._flush()
         return loading
 
@@ -131,6 +137,7 @@ class Pipeline:
             self._batch.duplicates.append((candidate, digest))
             return
         if self._reuse(candidate, content.stored or self._catalog.items_with_hash(digest)):
+            self._displace(candidate)
             return
         decoded = None if content.decoding is None else content.decoding.result()
         if isinstance(decoded, Prepared):
@@ -156,7 +163,6 @@ class Pipeline:
             self._batch.moves.append(Move(moving, candidate.root_id, file.path, file.mtime_ns))
         else:
             self._batch.copies.append(Copy(usable[0], candidate.root_id, file.path, file.size_bytes, file.mtime_ns))
-        self._displace(candidate)
         self._finish("moved" if moving is not None else "copied")
         return True
 
@@ -202,7 +208,9 @@ class Pipeline:
         duplicates = self._batch.duplicates
         self._write()
         for candidate, digest in duplicates:
-            if not self._reuse(candidate, self._catalog.items_with_hash(digest)):
+            if self._reuse(candidate, self._catalog.items_with_hash(digest)):
+                self._displace(candidate)
+            else:
                 self._again.append(candidate)
 
     def _write(self) -> None:

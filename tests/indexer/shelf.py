@@ -1,0 +1,121 @@
+"""A library under test: real files, a real catalog and vector store, and an encoder that counts its work."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from indexer.sync import SyncOptions, sync
+from mmsearch.encoders.hashing import HashingEncoder
+from mmsearch.storage.catalog import Catalog
+from mmsearch.types import Filters, IndexSummary, Progress
+from mmsearch.vectors.store import VectorStore
+from tests.media.pictures import encoded
+
+_clock = itertools.count(1_600_000_000_000_000_000, 1_000_000_000)
+
+
+class CountingEncoder(HashingEncoder):
+    """Counts the pictures that are prepared and embedded, and remembers the sizes of the batches."""
+
+    batch_size = 8
+
+    def __init__(self, dim: int = 32) -> None:
+        super().__init__(dim)
+        self.prepared = 0
+        self.batches: list[int] = []
+        self.before_batch: Callable[[int], None] = lambda number: None
+        self._lock = threading.Lock()
+
+    def prepare_image(self, image: Image.Image) -> NDArray[Any]:
+        with self._lock:
+            self.prepared += 1
+        return super().prepare_image(image)
+
+    def encode_images(self, images: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        self.before_batch(len(self.batches))
+        self.batches.append(len(images))
+        return super().encode_images(images)
+
+
+class Shelf:
+    """A library in a folder, opened anew for each run as each command does."""
+
+    def __init__(self, library: Path) -> None:
+        self.library = library
+        self.encoder = CountingEncoder()
+
+    def sync(self, *paths: Path, progress: Callable[[Progress], None] | None = None, **options: Any) -> IndexSummary:
+        """Index some paths."""
+        store = VectorStore(self.library / "vectors", self.encoder.id, self.encoder.dim)
+        with Catalog.open(self.library, create=True) as catalog:
+            summary = sync(paths, catalog, self.encoder, store, options=SyncOptions(**options), progress=progress)
+            if catalog.encoders():
+                assert store.pending(catalog.vector_source(self.encoder.id)) == 0
+            return summary
+
+    def vectors(self) -> dict[Path, bytes]:
+        """The embedding of every indexed file."""
+        with Catalog.open(self.library) as catalog:
+            ids = catalog.select_segments(self.encoder.id, Filters())
+            found, vectors = catalog.vectors(self.encoder.id, ids)
+            records = catalog.segments(found.tolist())
+            paths = [records[int(id_)].item.path for id_ in found]
+            assert len(set(paths)) == len(paths)
+            return {path: vector.tobytes() for path, vector in zip(paths, vectors, strict=True) if path is not None}
+
+    def names(self, root: Path) -> set[str]:
+        """The paths of the indexed files below a folder."""
+        return {path.relative_to(root).as_posix() for path in self.vectors() if path.is_relative_to(root)}
+
+    def failures(self) -> dict[Path, str]:
+        """The files that are remembered as unreadable."""
+        with Catalog.open(self.library) as catalog:
+            return {failure.path: failure.reason for failure in catalog.failures()}
+
+    def roots(self) -> list[Path]:
+        """The folders that the library remembers."""
+        with Catalog.open(self.library) as catalog:
+            return [root.path for root in catalog.roots()]
+
+
+def picture(number: int, kind: str = "PNG") -> bytes:
+    """The content of one of any number of different small pictures."""
+    pixels = np.random.default_rng(number).integers(0, 256, (12, 10, 3), dtype=np.uint8)
+    return encoded(Image.fromarray(pixels), kind)
+
+
+def put(path: Path, content: int | bytes) -> Path:
+    """Write a file with a time of its own, as if seconds had passed since the last one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(picture(content) if isinstance(content, int) else content)
+    touch(path)
+    return path
+
+
+def touch(path: Path) -> None:
+    """Give a file another time."""
+    moment = next(_clock)
+    os.utime(path, ns=(moment, moment))
+
+
+def counts(summary: IndexSummary) -> dict[str, int]:
+    """The numbers of a summary that are not zero."""
+    names = ("new", "changed", "moved", "copied", "removed", "unchanged", "kept", "embedded")
+    found = {name: getattr(summary, name) for name in names} | {"skipped": len(summary.skipped)}
+    return {name: count for name, count in found.items() if count}
+
+
+def reasons(summary: IndexSummary) -> dict[str, str]:
+    """Why files were passed over, by name."""
+    found = {failure.path.name: failure.reason for failure in summary.skipped}
+    assert len(found) == len(summary.skipped), "each file is listed once"
+    return found
