@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmsearch.cli.options import Device, Json, Model, Offline, Precision, command_app
-from mmsearch.cli.output import notes, write_lines
+from mmsearch.cli.output import note, notes, write_lines
 from mmsearch.cli.parameters import PlainCommand
 from mmsearch.config import DEFAULT_MODEL
 from mmsearch.errors import UsageError
@@ -71,7 +71,7 @@ def evaluate(
     from mmsearch.present.report import failure_lines
     from mmsearch.present.terminal import describe
 
-    encoder = load_encoder(model or DEFAULT_MODEL, device=device, precision=precision, offline=offline)
+    encoder = load_encoder(model or DEFAULT_MODEL, device=device, precision=precision, offline=offline, notify=note)
     if rerank:
         raise UsageError(f"There is no reranker for the model {encoder.id}.", hint="Leave --rerank out.")
     report: CaptionsReport | ClassesReport
