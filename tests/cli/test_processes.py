@@ -17,6 +17,12 @@ import pytest
 from tests.cli.conftest import ODD_NAME, Process, noise, process_environment
 
 MAIN = [sys.executable, "-c", "from mmsearch.cli import main; main()"]
+# The terminal sends Ctrl-C to the session that it belongs to.
+MAIN_ON_TERMINAL = [
+    sys.executable,
+    "-c",
+    "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\nfrom mmsearch.cli import main; main()",
+]
 
 
 def on_terminal(*arguments: object, interrupt_at: bytes | None = None, **environment: str) -> tuple[int, bytes]:
@@ -30,10 +36,9 @@ def on_terminal(*arguments: object, interrupt_at: bytes | None = None, **environ
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 1000, 800))
     running = subprocess.Popen(
-        [*MAIN, *map(str, arguments)],
+        [*MAIN_ON_TERMINAL, *map(str, arguments)],
         stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
         env=process_environment(TERM="xterm-256color", NO_COLOR="") | environment,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )  # fmt: skip
     os.close(slave)
     shown = b""
