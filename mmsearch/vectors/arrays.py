@@ -50,12 +50,21 @@ class ArrayFile:
     Attributes:
         meta: What was saved beside the arrays.
         arrays: Read-only views into the mapped file.
+        inode: Which file it is, whatever its name.
     """
 
     path: Path
     size_bytes: int
     meta: Mapping[str, Any]
     arrays: Mapping[str, NDArray[Any]]
+    inode: tuple[int, int]
+
+    def is_in_place(self) -> bool:
+        """Whether the mapped file still lies under its name, and not a later one."""
+        try:
+            return _inode(os.stat(self.path)) == self.inode
+        except OSError:
+            return False
 
     def array(self, name: str, dtype: str, *shape: int) -> NDArray[Any]:
         """The array of that name, which must have this type and shape (-1: any length).
@@ -164,7 +173,8 @@ def read_arrays(path: Path, size_bytes: int | None = None) -> ArrayFile:
     """
     try:
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
+            opened = os.fstat(file.fileno())
+            size = opened.st_size
             if size < 16 or size_bytes not in (None, size):
                 raise DamagedFileError(f"{path} is not as long as it was saved")
             file.seek(size - 16)
@@ -182,9 +192,13 @@ def read_arrays(path: Path, size_bytes: int | None = None) -> ArrayFile:
             if min(shape, default=0) < 0 or start < 0 or start % _ALIGN or stop > size:
                 raise DamagedFileError(f"{path} does not hold what it says")
             arrays[name] = mapped[start:stop].view(kind).reshape(shape)
-        return ArrayFile(path, size, index["meta"], arrays)
+        return ArrayFile(path, size, index["meta"], arrays, _inode(opened))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedFileError(f"{path} cannot be read: {error}") from error
+
+
+def _inode(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def is_intact(folder: Path, stamp: FileStamp) -> bool:

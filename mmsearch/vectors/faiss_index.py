@@ -26,6 +26,7 @@ __all__ = ["POINTS_PER_LIST", "FaissIndex"]
 POINTS_PER_LIST = 64
 _ROUNDS = 8
 _SEED = 20_240_229
+_WIDER = 0.1
 _KIND = re.compile(r"ivf(\d+),(?:sq8|pq(\d+))")
 # Passed ids become a bitmap up to this id (32 MiB); beyond it, a hash set.
 _BITMAP_IDS = 1 << 28
@@ -61,6 +62,8 @@ class FaissIndex:
         if match[2] is None:
             coded = faiss.ScalarQuantizer.QT_8bit
             self._index: Any = faiss.IndexIVFScalarQuantizer(quantizer, dim, lists, coded, metric, True)
+            # Vectors that come later may lie a little outside the ranges of the sample.
+            self._index.sq.rangestat_arg = _WIDER
         else:
             self._index = faiss.IndexIVFPQ(quantizer, dim, lists, int(match[2]), 8, metric)
             self._index.by_residual = True
@@ -246,16 +249,21 @@ class FaissIndex:
             faiss.copy_array_to_vector(np.ascontiguousarray(saved["parts"]).ravel(), index.pq.centroids)
         index.is_trained = True
         self._highest = int(file.ids[-1]) if len(file) else NO_ID
-        if hasattr(faiss, "OnDiskInvertedLists"):
-            lists = faiss.OnDiskInvertedLists(index.nlist, index.code_size, str(file.path))
+        # A later fold may have taken the file's name away; then its lists are read from our own mapping.
+        if hasattr(faiss, "OnDiskInvertedLists") and file.file.is_in_place():
+            lists = faiss.OnDiskInvertedLists(index.nlist, index.code_size, str(file.file.path))
             lists.read_only = True
-            lists.totsize = file.file_bytes
+            lists.totsize = file.file.size_bytes
             sizes = file.sizes.astype(np.uint64)
             lists.set_all_lists_sizes(faiss.swig_ptr(sizes))
-            lists.do_mmap()
-            index.replace_invlists(lists, True)
-            lists.this.disown()
-            self._mapped = file
+            try:
+                lists.do_mmap()
+            except RuntimeError:
+                self._fill(file)
+            else:
+                index.replace_invlists(lists, True)
+                lists.this.disown()
+                self._mapped = file
         else:
             self._fill(file)
         index.ntotal = len(file)

@@ -19,7 +19,7 @@ from mmsearch.vectors.build import build, imbalance, save_exact, save_sample
 from mmsearch.vectors.exact import ExactIndex
 from mmsearch.vectors.hits import contains
 from mmsearch.vectors.hnsw import HnswIndex
-from mmsearch.vectors.manifest import Manifest, write_manifest
+from mmsearch.vectors.manifest import Manifest, read_manifest, write_manifest
 from mmsearch.vectors.sampling import SAMPLE_SIZE, Sampler
 from mmsearch.vectors.snapshot import InvertedMain
 
@@ -57,7 +57,8 @@ class Fold:
         self.encoder_id = encoder_id
         self.source = source
         self.state = state
-        self.generation = 1 + max(_generations(folder), default=0)
+        held = read_manifest(folder, encoder_id, source.dim)
+        self.generation = 1 + max(_generations(folder), default=0 if held is None else held.generation)
         self._progress = progress
         self._started = time.perf_counter()
 
@@ -109,19 +110,26 @@ def fold(
     """
     job = Fold(folder, encoder_id, source, state, progress)
     asked = snapshot.manifest.asked if snapshot is not None and kind == "auto" else kind
+    try:
+        made = _made(job, snapshot, asked)
+        if made is not None:
+            write_manifest(folder, replace(made, asked=asked))
+    finally:
+        held = read_manifest(folder, encoder_id, source.dim)
+        _clean(folder, set() if held is None else {stamp.name for stamp in held.files})
+
+
+def _made(job: Fold, snapshot: Snapshot | None, asked: str) -> Manifest | None:
+    """Write new files; None where those of before will do."""
     current = None if snapshot is None else snapshot.manifest.kind
-    wanted = rule.choose_kind(state.count, source.dim, asked=asked, current=current)
-    made = None
-    if snapshot is not None and wanted == current and _agrees(snapshot, source):
-        old = snapshot.manifest
-        if old.watermark == state and old.asked == asked:
-            return
-        made = _grown(job, snapshot)
-    if made is None:
-        made = build(job, wanted)
-    made = replace(made, asked=asked)
-    write_manifest(folder, made)
-    _clean(folder, {stamp.name for stamp in made.files})
+    kind = rule.choose_kind(job.state.count, job.source.dim, asked=asked, current=current)
+    if snapshot is not None and kind == current and _agrees(snapshot, job.source):
+        if snapshot.manifest.watermark == job.state and snapshot.manifest.asked == asked:
+            return None
+        grown = _grown(job, snapshot)
+        if grown is not None:
+            return grown
+    return build(job, kind)
 
 
 def _agrees(snapshot: Snapshot, source: VectorSource) -> bool:

@@ -79,8 +79,7 @@ class InvertedFile:
 
     def __init__(self, path: Path, dim: int, size_bytes: int | None = None) -> None:
         file = read_arrays(path, size_bytes)
-        self.path = path
-        self.file_bytes = file.size_bytes
+        self.file = file
         self.kind = str(file.meta.get("kind"))
         self.dim = dim
         self.ids: NDArray[np.int64] = file.array("ids", "int64", -1)

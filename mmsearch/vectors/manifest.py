@@ -76,7 +76,7 @@ def read_manifest(folder: Path, encoder_id: str, dim: int) -> Manifest | None:
         if data.pop("format") != _FORMAT or data["encoder"] != encoder_id or data["dim"] != dim:
             return None
         for name in ("index", "tail", "sample"):
-            if data[name] is not None:
+            if name == "index" or data[name] is not None:
                 stamp = FileStamp(**data[name])
                 if Path(stamp.name).name != stamp.name or type(stamp.size_bytes) is not int:
                     return None
