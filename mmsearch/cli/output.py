@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 import typer
+
+from mmsearch.errors import StorageError
 
 __all__ = ["flush", "note", "notes", "write", "write_bytes", "write_lines"]
 
@@ -17,6 +19,7 @@ def write(pieces: Iterable[str]) -> None:
 
     Raises:
         typer.Exit: Nobody reads any more, as after ``| head -1``; the results were there, so the code is 0.
+        StorageError: They go to a file, and the disk is full.
     """
     encoding = sys.stdout.encoding or "utf-8"
     write_bytes(piece.encode(encoding, "backslashreplace") for piece in pieces)
@@ -29,21 +32,17 @@ def write_lines(lines: Iterable[str]) -> None:
 
 def write_bytes(pieces: Iterable[bytes]) -> None:
     """Write results to stdout as they are."""
-    try:
+    with _writing():
         sys.stdout.flush()
         for piece in pieces:
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        raise _nobody_reads() from None
 
 
 def flush() -> None:
     """Bring out what other code may have left in stdout's buffer."""
-    try:
+    with _writing():
         sys.stdout.flush()
-    except BrokenPipeError:
-        raise _nobody_reads() from None
 
 
 def note(text: str) -> None:
@@ -58,7 +57,13 @@ def notes(lines: Iterable[str]) -> None:
         note(line)
 
 
-def _nobody_reads() -> typer.Exit:
-    # The interpreter flushes stdout once more at the end, which must not fail again.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return typer.Exit(0)
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        # The interpreter flushes stdout once more at the end, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise typer.Exit(0) from None
+        raise StorageError(f"The results cannot be written ({error.strerror}).") from error

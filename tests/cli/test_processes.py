@@ -94,6 +94,27 @@ def test_a_reader_that_has_enough_ends_the_output_quietly(library: Path) -> None
         assert (running.wait(timeout=60), stderr) == (0, b"")
 
 
+def test_a_full_disk_is_told_in_one_sentence(library: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*MAIN, "query", "dog", "--library", str(library), "--json"],
+            stdout=full, stderr=subprocess.PIPE, env=process_environment(), check=False, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == b"mmsearch: The results cannot be written (No space left on device)."
+
+
+@pytest.mark.parametrize(("closed", "arguments", "code"), [("2", "dog -k 0", 2), ("0", "-", 2), ("1", "dog", 0)])
+def test_closed_streams_are_no_trouble(library: Path, closed: str, arguments: str, code: int) -> None:
+    shell = f'exec "$@" query {arguments} --library "$LIBRARY" {closed}>&-'
+    environment = process_environment(LIBRARY=str(library))
+    done = subprocess.run(
+        ["sh", "-c", shell, "sh", *MAIN], capture_output=True, env=environment, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (code, b"")
+    assert b"Unexpected" not in done.stderr and b"Traceback" not in done.stderr
+
+
 def test_an_encoding_without_the_characters_of_a_name_escapes_them(process: Process, library: Path) -> None:
     environment = process_environment(PYTHONIOENCODING="ascii")
     done = process("query", "dog", "-k", "100", "--library", library, env=environment)
