@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy import Connection
 from mmsearch.errors import EncoderError
 from mmsearch.storage import statements as sql
 from mmsearch.storage.changes import Copy, FailedFile, Move, Touch
+from mmsearch.storage.session import GROUP
 from mmsearch.types import NewItem
 
 __all__ = ["add_failures", "add_items", "copy_items", "forget_failures", "move_items", "remove_items", "touch_items"]
@@ -47,13 +49,14 @@ def copy_items(connection: Connection, copies: Sequence[Copy]) -> None:
     if not copies:
         return
     first_item, segment_id = _last_id(connection, "items") + 1, _last_id(connection, "segments")
+    sources = _segments_of(connection, {copy.source_item_id for copy in copies})
     made: list[dict[str, Any]] = []
     new_segments: list[dict[str, Any]] = []
     for item_id, copy in enumerate(copies, start=first_item):
         made.append(
             {"new": item_id, "item": copy.source_item_id, "size": copy.size_bytes, "mtime": _time(copy.mtime_ns)}
         )
-        for old in connection.execute(sql.SEGMENTS_OF, {"item": copy.source_item_id}).scalars():
+        for old in sources.get(copy.source_item_id, ()):
             segment_id += 1
             new_segments.append({"new": segment_id, "new_item": item_id, "old": old})
     if sql.COPY_ITEM.run(connection, made) < len(made):
@@ -137,6 +140,14 @@ def forget_failures(connection: Connection, places: Iterable[tuple[int, str]]) -
 
 def _last_id(connection: Connection, table: str) -> int:
     return int(connection.execute(sql.LAST_ID, {"name": table}).scalar() or 0)
+
+
+def _segments_of(connection: Connection, item_ids: Iterable[int]) -> dict[int, list[int]]:
+    wanted, found = list(item_ids), defaultdict[int, list[int]](list)
+    for start in range(0, len(wanted), GROUP):
+        for item_id, id_ in connection.execute(sql.SEGMENTS_OF, {"wanted": wanted[start : start + GROUP]}):
+            found[item_id].append(id_)
+    return found
 
 
 def _place(root_id: int, path: str) -> dict[str, Any]:

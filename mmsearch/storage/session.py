@@ -11,7 +11,7 @@ from typing import Any
 
 from mmsearch.storage.connection import translated
 
-__all__ = ["Session"]
+__all__ = ["GROUP", "Session"]
 
 # Ids are asked for in groups: SQLite limits the parameters of a statement, and equal statements are prepared once.
 GROUP = 500

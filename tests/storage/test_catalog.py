@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from mmsearch.errors import (
     EncoderError,
     EncoderMismatchError,
     LibraryDamagedError,
+    LibraryLockedError,
     LibraryNotFoundError,
     StorageError,
 )
 from mmsearch.storage.catalog import Catalog
 from mmsearch.storage.changes import Copy, FailedFile, Move, Touch
+from mmsearch.storage.connection import connect
 from mmsearch.types import Failure, Filters, KnownFile, MediaInfo, Modality, NewItem, NewSegment, Root, Watermark
 from tests.storage.making import DIM, ENCODER, content_hash, embedding, new_item
 
@@ -197,6 +200,40 @@ def test_two_items_at_one_place_are_refused_and_nothing_is_stored(catalog: Catal
         catalog.write(ENCODER, items=[new_item(root.id, "a", 1), new_item(root.id, "a", 2)])
     assert catalog.status().segments == 0
     assert catalog.vector_source(ENCODER).watermark() == Watermark(0, 0, 0)
+
+
+def test_a_root_that_is_not_there_is_refused(catalog: Catalog) -> None:
+    with pytest.raises(ValueError, match="FOREIGN KEY"):
+        catalog.write(ENCODER, items=[new_item(77, "a", 1)])
+    assert catalog.status().items == {}
+
+
+def test_an_interrupted_batch_leaves_nothing_and_the_next_one_works(catalog: Catalog, root: Root) -> None:
+    class Interrupting:
+        def __getattr__(self, name: str) -> None:
+            raise KeyboardInterrupt
+
+    failures = [FailedFile(root.id, "b", 1, 1, "bad"), Interrupting()]
+    with pytest.raises(KeyboardInterrupt):
+        catalog.write(ENCODER, items=[new_item(root.id, "a", 1)], failures=failures)  # type: ignore[list-item]
+    assert catalog.known_files(root.id) == {}
+    catalog.write(ENCODER, items=[new_item(root.id, "a", 1)])
+    assert set(catalog.known_files(root.id)) == {"a"}
+
+
+def test_a_database_that_another_program_locked_is_reported_after_a_while(
+    catalog: Catalog, root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmsearch.storage.connection.BUSY_TIMEOUT_S", 0.01)
+    with Catalog.open(catalog.path) as waiting, closing(connect(catalog.path / "catalog.sqlite3", "write")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LibraryLockedError) as caught:
+            waiting.write(ENCODER, items=[new_item(root.id, "a", 1)])
+        assert caught.value.hint
+        assert waiting.known_files(root.id) == {}  # reading goes on
+        other.execute("ROLLBACK")
+        waiting.write(ENCODER, items=[new_item(root.id, "a", 1)])
+        assert set(waiting.known_files(root.id)) == {"a"}
 
 
 def test_a_file_that_cannot_be_read_is_remembered_until_it_is_stored(catalog: Catalog, root: Root) -> None:

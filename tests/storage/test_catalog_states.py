@@ -213,5 +213,5 @@ class CatalogStates(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-CatalogStates.TestCase.settings = settings(max_examples=30, stateful_step_count=12, deadline=None)
+CatalogStates.TestCase.settings = settings(max_examples=20, stateful_step_count=12, deadline=None)
 TestCatalogStates = CatalogStates.TestCase
