@@ -57,7 +57,8 @@ class Scan:
     """Walks one target in a fixed order: the files of a folder by name, then its folders.
 
     Links to files are followed. Links to folders are followed last, and only where they lead out of all roots or to a
-    part that a scan of its root passes over; no folder is entered twice, so loops end.
+    part that a scan of its root passes over. One that leads to a folder around itself is a failure. No folder is
+    entered twice, so that loops end.
 
     Args:
         target: What to look through.
@@ -164,16 +165,16 @@ class Scan:
                 yield Failure(Path(path), "dangling link" if gone else "link loop" if loop else reason_of(error))
             return
         if stat.S_ISDIR(status.st_mode):
-            if not self._reached_anyway(os.path.realpath(path)):
+            real = Path(os.path.realpath(path))
+            if Path(os.path.realpath(os.path.dirname(path))).is_relative_to(real):
+                yield Failure(Path(path), "link loop")
+            elif not any(self._comes_to(root, real) for root in self._roots if real.is_relative_to(root)):
                 self._links.append((path, relative))
         elif modality is not None:
             yield self._file(relative, path, modality, status)
 
-    def _reached_anyway(self, real: str) -> bool:
-        """Whether a scan of the root that holds a folder comes to it without the link."""
-        return any(self._comes_to(root, Path(real)) for root in self._roots if Path(real).is_relative_to(root))
-
     def _comes_to(self, root: Path, real: Path) -> bool:
+        """Whether a scan of the root enters a folder in it without any link."""
         names = real.relative_to(root).parts
         paths = ["/".join(names[: end + 1]) for end in range(len(names))]
         return not any(self._rules.match(os.fspath(root), path, name) for path, name in zip(paths, names, strict=True))
