@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from mmsearch.errors import UnknownEncoderError
 
 if TYPE_CHECKING:
-    from mmsearch.encoders.precision import Precision
     from mmsearch.protocols import Encoder
 
 __all__ = ["load_encoder"]
@@ -44,8 +43,9 @@ def load_encoder(
 
     Args:
         id: As above.
-        device: ``cpu``, ``cuda``, ``cuda:<number>`` or ``mps``; the best one here when None.
-        precision: ``fp32``, ``bf16`` or ``fp16`` for the image tower; the fastest that serves when None.
+        device: ``cpu``, ``cuda``, ``cuda:<number>`` or ``mps``; the best one here when None or ``auto``.
+        precision: ``fp32``, ``bf16`` or ``fp16`` for an open_clip image tower; the fastest that serves when None or
+            ``auto``.
         offline: Never fetch weights, as do ``$MMSEARCH_OFFLINE`` and ``$HF_HUB_OFFLINE``. Where they are on this
             machine the network is never touched in any case.
         notify: Called with a sentence before something that takes long, such as fetching weights.
@@ -54,16 +54,16 @@ def load_encoder(
         UnknownEncoderError: There is no such model.
         UsageError: There is no such device or precision.
     """
-    from mmsearch.encoders.precision import check_device, check_precision
+    from mmsearch.encoders.precision import check_device
 
-    check_device(device)
     family = _FAMILIES.get(id.partition("/")[0])
     if family is None:
         raise _unknown(id)
-    return family(id, device, check_precision(precision), offline, notify)
+    device = check_device(None if device == "auto" else device)
+    return family(id, device, None if precision == "auto" else precision, offline, notify)
 
 
-def _mini(id: str, device: str | None, precision: Precision | None, offline: bool, notify: _Notify) -> Encoder:
+def _mini(id: str, device: str | None, precision: str | None, offline: bool, notify: _Notify) -> Encoder:
     if id != "mini":
         raise _unknown(id)
     from mmsearch.encoders.mini import MiniEncoder
@@ -71,15 +71,16 @@ def _mini(id: str, device: str | None, precision: Precision | None, offline: boo
     return MiniEncoder(device=device, precision=precision)
 
 
-def _open_clip(id: str, device: str | None, precision: Precision | None, offline: bool, notify: _Notify) -> Encoder:
+def _open_clip(id: str, device: str | None, precision: str | None, offline: bool, notify: _Notify) -> Encoder:
     from mmsearch.encoders.open_clip import OpenClipEncoder
     from mmsearch.encoders.open_clip_source import OpenClipSource
+    from mmsearch.encoders.precision import check_precision
 
     source = OpenClipSource.parse(id)
-    return OpenClipEncoder(source, device=device, precision=precision, offline=offline, notify=notify)
+    return OpenClipEncoder(source, device=device, precision=check_precision(precision), offline=offline, notify=notify)
 
 
-def _hashing(id: str, device: str | None, precision: Precision | None, offline: bool, notify: _Notify) -> Encoder:
+def _hashing(id: str, device: str | None, precision: str | None, offline: bool, notify: _Notify) -> Encoder:
     if id != "hashing" or os.environ.get("MMSEARCH_TEST_ENCODERS", "") in ("", "0"):
         raise _unknown(id)
     from mmsearch.encoders.hashing import HashingEncoder
@@ -87,7 +88,7 @@ def _hashing(id: str, device: str | None, precision: Precision | None, offline: 
     return HashingEncoder()
 
 
-_FAMILIES: dict[str, Callable[[str, str | None, Precision | None, bool, _Notify], Encoder]] = {
+_FAMILIES: dict[str, Callable[[str, str | None, str | None, bool, _Notify], Encoder]] = {
     "mini": _mini,
     "open_clip": _open_clip,
     "hashing": _hashing,

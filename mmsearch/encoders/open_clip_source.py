@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import re
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -55,8 +56,10 @@ class OpenClipSource:
     def parse(cls, name: str) -> OpenClipSource:
         """Read an id; the grammar stands in `mmsearch.encoders.load_encoder`.
 
+        Whether a path exists is not asked here: a text tower that was exported outlives its checkpoint.
+
         Raises:
-            UnknownEncoderError: It does not follow the grammar, or names no model, tag or path that exists.
+            UnknownEncoderError: It does not follow the grammar, or names no model or tag that exists.
         """
         rest = name.removeprefix(f"{FAMILY}/")
         if rest.startswith(_HUB):
@@ -68,7 +71,7 @@ class OpenClipSource:
             return cls(f"{FAMILY}/{_HUB}{repository}", "hub", f"{_HUB}{repository}")
         if rest.startswith((_FOLDER, "/", "./", "../", "~")) or Path(rest).is_absolute():
             folder = _resolved(rest.removeprefix(_FOLDER))
-            if not (folder / "open_clip_config.json").is_file():
+            if folder.exists() and not (folder / "open_clip_config.json").is_file():
                 raise UnknownEncoderError(
                     f"{folder} is no folder with an open_clip_config.json.",
                     hint=f"For a single checkpoint write {FAMILY}/<architecture>/{folder}",
@@ -77,31 +80,36 @@ class OpenClipSource:
         architecture, _, weights = rest.partition("/")
         architecture = _known_architecture(architecture, name)
         if not weights:
-            tags = known_tags().get(architecture, ())
-            choices = ", ".join(f"{FAMILY}/{architecture}/{tag}" for tag in tags[-3:])
+            choices = [tag for tag in known_tags().get(architecture, ()) if "_s_" not in tag and "_m_" not in tag]
             raise UnknownEncoderError(
                 f"{name!r} does not say which weights to use.",
-                hint=f"Such as: {choices}" if choices else f"Write {FAMILY}/{architecture}/<checkpoint file>.",
+                hint=f"Write {FAMILY}/{architecture}/ and one of {', '.join(choices)}, or a checkpoint file."
+                if choices
+                else f"Write {FAMILY}/{architecture}/<checkpoint file>.",
             )
         if _is_path(weights):
             checkpoint = _resolved(weights)
-            if not checkpoint.is_file():
-                raise UnknownEncoderError(f"There is no checkpoint {checkpoint}.", hint=_LIST)
+            if checkpoint.is_dir():
+                raise UnknownEncoderError(
+                    f"{checkpoint} is a folder, not a checkpoint.", hint=f"Write {FAMILY}/{_FOLDER}{checkpoint}"
+                )
             return cls(f"{FAMILY}/{architecture}/{checkpoint}", "file", architecture, str(checkpoint))
         tag = weights.lower().replace("-", "_")  # open_clip takes either
         # Architectures of this ending only add an activation that the weights demand anyway; see `load_model`.
         plain = architecture.removesuffix("-quickgelu")
-        tags = known_tags()
-        if tag in tags.get(plain, ()) or not tags:
+        published = known_tags()
+        if tag in published.get(plain, ()) or not published:
             architecture = plain
-        elif tag not in tags.get(architecture, ()):
+        elif tag not in published.get(architecture, ()):
             raise _unknown(name, f"{FAMILY}/{architecture}/{tag}")
         return cls(f"{FAMILY}/{architecture}/{tag}", "tag", architecture, tag)
 
 
-@lru_cache(maxsize=1)
 def known_models() -> tuple[str, ...]:
     """Names of the architectures that the installed open_clip knows; empty where it is not installed."""
+    loaded = sys.modules.get("open_clip")
+    if loaded is not None:  # with what was registered since
+        return tuple(loaded.list_models())
     package = _package()
     return tuple(sorted(file.stem for file in package.glob("model_configs/*.json"))) if package else ()
 

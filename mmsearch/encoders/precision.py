@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from mmsearch.errors import UsageError
 
@@ -34,8 +34,11 @@ def check_precision(precision: str | None) -> Precision | None:
     Raises:
         UsageError: It is none of ``fp32``, ``bf16`` and ``fp16``.
     """
-    if precision is None or precision == "fp32" or precision == "bf16" or precision == "fp16":
-        return precision
+    if precision is None:
+        return None
+    for name in get_args(Precision):
+        if precision == name:
+            return cast(Precision, name)
     raise UsageError(f"There is no precision {precision!r}.", hint="Choose fp32, bf16 or fp16.")
 
 
@@ -89,7 +92,7 @@ def _cpu_multiplies_bf16() -> bool:
     """Whether the processor has instructions for bf16 products and torch's oneDNN will use them."""
     import torch
 
-    if not torch.backends.mkldnn.is_available():
+    if not getattr(torch.backends.mkldnn, "is_available", bool)():
         return False
     # torch's own probes carry names that change, and know more than the flags: whether the system lets AMX be used.
     for probe in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):

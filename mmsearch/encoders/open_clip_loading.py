@@ -1,0 +1,142 @@
+"""Where an open_clip model comes from in, the model out, through open_clip's own loading code."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mmsearch import config
+from mmsearch.encoders.image_transform import ImageTransform
+from mmsearch.encoders.open_clip_source import OpenClipSource
+from mmsearch.encoders.open_clip_weights import (
+    causes,
+    fetch_weights,
+    import_open_clip,
+    model_missing,
+    reach_hub,
+    reason_of,
+)
+from mmsearch.errors import EncoderError, ExtraMissingError, MmsearchError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["LoadedModel", "load_model", "quiet"]
+
+_T = TypeVar("_T")
+_lock = threading.Lock()  # loading changes settings of the process, so it happens once at a time
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """An open_clip model on the CPU in float32, in `eval` mode, with what belongs to it.
+
+    Attributes:
+        weights: The checkpoint it was made from, or the folder with it.
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    transform: ImageTransform
+    weights: Path
+
+
+def load_model(
+    source: OpenClipSource, *, offline: bool = False, notify: Callable[[str], None] | None = None
+) -> LoadedModel:
+    """Load a model through open_clip itself, fetching its weights first if they are not on this machine.
+
+    Raises:
+        ExtraMissingError: open_clip, or transformers where the model needs it, is not installed.
+        ModelMissingError: The weights are not here and could not be fetched.
+        EncoderError: They are not what they should be.
+        StorageError: The disk is full or not writable.
+    """
+    open_clip = import_open_clip()
+    online = not (offline or config.offline())
+    with _lock, quiet():
+        weights, cache = fetch_weights(source, offline=not online, notify=notify)
+        place: dict[str, Any] = {} if cache is None else {"cache_dir": str(cache)}
+        quick = source.kind == "tag" and open_clip.get_pretrained_cfg(source.model, source.pretrained).get("quick_gelu")
+        try:
+            model = _from_cache(
+                source,
+                online,
+                lambda: open_clip.create_model_from_pretrained(
+                    source.model, source.pretrained, force_quick_gelu=bool(quick), return_transform=False, **place
+                ),
+            ).eval()
+            tokenizer = _from_cache(source, online, lambda: open_clip.get_tokenizer(source.model, **place))
+            transform = ImageTransform.from_config(model.visual.preprocess_cfg)
+        except MmsearchError:
+            raise
+        except Exception as error:  # a checkpoint can fail in any way
+            raise _translated(source, error) from error
+    return LoadedModel(model, tokenizer, transform, weights)
+
+
+def _from_cache(source: OpenClipSource, online: bool, load: Callable[[], _T]) -> _T:
+    """Run `load` without a network; only where it lacks a file, such as a tokenizer, and may fetch it, with one."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        return load()
+    except Exception as error:
+        if not _lacks_file(error):
+            raise
+        if not online:
+            raise model_missing(source, reason_of(error)) from error
+    finally:
+        constants.HF_HUB_OFFLINE = before
+    reach_hub(source)
+    return load()
+
+
+def _translated(source: OpenClipSource, error: Exception) -> MmsearchError:
+    if any("transformers" in str(cause) and isinstance(cause, ImportError | RuntimeError) for cause in causes(error)):
+        return ExtraMissingError(f"The model {source.id}", "hf")
+    hint = (
+        f"Check that it is a checkpoint of {source.model}."
+        if source.kind == "file"
+        else "Check the folder's open_clip_config.json and weights."
+        if source.kind == "folder"
+        else f"Fetch it anew: mmsearch models remove {source.id} && mmsearch models pull {source.id}"
+    )
+    return EncoderError(f"The model {source.id} cannot be loaded: {reason_of(error)}.", hint=hint)
+
+
+def _lacks_file(error: Exception) -> bool:
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    return any(
+        isinstance(cause, LocalEntryNotFoundError | OfflineModeIsEnabled) or type(cause) is OSError
+        for cause in causes(error)
+    )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what open_clip, torch and the hub's client would print to themselves; the caller is told by exceptions."""
+    root = logging.getLogger()
+    silence = logging.NullHandler()  # or the first logging.warning() of open_clip sets up logging for the process
+    talkers = [logging.getLogger(name) for name in ("huggingface_hub", "transformers", "timm")]
+    levels = [talker.level for talker in talkers]
+    root.addHandler(silence)
+    for talker in talkers:
+        talker.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.removeHandler(silence)
+        for talker, level in zip(talkers, levels, strict=True):
+            talker.setLevel(level)

@@ -1,0 +1,247 @@
+"""The text tower of an open_clip model in, an ONNX file and a tokenizer.json out, checked against the original.
+
+Importing torch and open_clip takes seconds and most of a gigabyte; a query should not pay for that. So each model's
+text tower is exported once, and `mmsearch.encoders.text_tower` runs it from then on.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmsearch.encoders.model_folder import TextMeta, unwritable
+from mmsearch.encoders.text_tokens import CLEANERS, TextTokens, padded
+from mmsearch.encoders.text_tower import TextTower
+from mmsearch.errors import EncoderError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["NotExportableError", "export_text_tower", "reference_embeddings"]
+
+_LEAST_COSINE = 0.999
+# What may tell two tokenizers apart: case, contractions, accents, other scripts, entities, control characters, length.
+_PROBES = (
+    "a dog on the beach",
+    "",
+    "  Two  CATS,\tand a child's 3 red balloons!\n",
+    "It's 12:45 — don't \u201cwait\u201d…",
+    "naïve café crème brûlée, ÀÉÎ ß",
+    "日本語の写真 и кошка на диване 🐈‍⬛❤️",
+    "fish &amp; chips &lt;br&gt; a_b-c/d #tag @name",
+    "<end_of_text> in the middle <start_of_text>",
+    "broken encoding: \u00c3\u00a9 and \ufb01ne ﬀ １２ \x07",
+    "a very long caption of very many words " * 40,
+)
+_PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
+
+
+class NotExportableError(Exception):
+    """The text tower runs in torch only; the message is the reason."""
+
+
+def export_text_tower(model: nn.Module, tokenizer: Any, folder: Path) -> TextMeta:
+    """Write ``text.onnx``, its weights and ``tokenizer.json`` into a folder, and compare them with the original.
+
+    Args:
+        model: An open_clip model on the CPU, in float32 and `eval` mode.
+        tokenizer: From `open_clip.get_tokenizer`.
+        folder: Empty, inside the model's folder.
+
+    Raises:
+        NotExportableError: This model or tokenizer cannot be exported, or the result is not the same.
+        StorageError: The disk is full or not writable.
+    """
+    meta = _write_tokenizer(tokenizer, folder)
+    tower, trimmed = _tower(model, simple=meta.wrap is not None)
+    meta = TextMeta(
+        folder=folder.name,
+        context_length=meta.context_length,
+        trimmed=trimmed,
+        pad_id=meta.pad_id,
+        clean=meta.clean,
+        wrap=meta.wrap,
+        zeroed=meta.zeroed,
+    )
+    _check_tokens(tokenizer, folder, meta)
+    _write_tower(tower, folder / "text.onnx", meta)
+    _check_embeddings(model, tokenizer, folder, meta)
+    return meta
+
+
+def reference_embeddings(model: nn.Module, tokenizer: Any, texts: list[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Embed texts in torch: (n, dim) float32, rows L2-normalised."""
+    import torch
+
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        features = model.encode_text(tokenizer(texts).to(device))  # type: ignore[operator]
+        rows: np.ndarray[Any, np.dtype[np.float32]] = (
+            torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
+        )
+    return rows
+
+
+def _write_tokenizer(tokenizer: Any, folder: Path) -> TextMeta:
+    from open_clip.tokenizer import SimpleTokenizer, get_clean_fn
+
+    cleaners = {get_clean_fn(name): name for name in CLEANERS}
+    simple = isinstance(tokenizer, SimpleTokenizer)
+    clean = cleaners.get(getattr(tokenizer, "clean_fn", get_clean_fn("canonicalize")))  # SigLIP's own has no choice
+    if clean is None or getattr(tokenizer, "reduction_fn", None) or getattr(tokenizer, "tokenizer_mode", None):
+        raise NotExportableError("its tokenizer has a mode of its own")
+    length = int(tokenizer.context_length)
+    converted = _byte_pair_tokenizer(tokenizer) if simple else _backend_tokenizer(tokenizer, length)
+    try:
+        converted.save(str(folder / "tokenizer.json"), pretty=False)
+    except Exception as error:
+        raise unwritable(folder, OSError(str(error))) from error
+    if simple:
+        wrap = (int(tokenizer.sot_token_id), int(tokenizer.eot_token_id))
+        return TextMeta(folder.name, length, trimmed=False, pad_id=0, clean=clean, wrap=wrap)
+    inner = tokenizer.tokenizer
+    zeroed = int(inner.sep_token_id) if getattr(tokenizer, "strip_sep_token", False) else None
+    return TextMeta(
+        folder.name, length, trimmed=False, pad_id=int(inner.pad_token_id), clean=clean, wrap=None, zeroed=zeroed
+    )
+
+
+def _byte_pair_tokenizer(tokenizer: Any) -> Any:
+    """CLIP's own byte-pair encoding; texts come cleaned and lower-cased already."""
+    from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
+
+    converted = Tokenizer(
+        models.BPE(vocab=dict(tokenizer.encoder), merges=list(tokenizer.bpe_ranks), end_of_word_suffix="</w>")
+    )
+    converted.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PATTERN), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    special = [AddedToken(tokenizer.decoder[token], normalized=False) for token in tokenizer.all_special_ids]
+    converted.add_special_tokens(special)
+    return converted
+
+
+def _backend_tokenizer(tokenizer: Any, length: int) -> Any:
+    """The Rust tokenizer inside a transformers one, told to cut and pad as open_clip asks for it at every call."""
+    from tokenizers import Tokenizer
+
+    inner = tokenizer.tokenizer
+    backend = getattr(inner, "backend_tokenizer", None)
+    if backend is None or inner.pad_token is None:
+        raise NotExportableError("its tokenizer has no fast form")
+    converted = Tokenizer.from_str(backend.to_str())
+    converted.enable_truncation(length, direction=inner.truncation_side)
+    converted.enable_padding(
+        direction=inner.padding_side, pad_id=inner.pad_token_id, pad_token=inner.pad_token, length=length
+    )
+    return converted
+
+
+def _tower(model: Any, *, simple: bool) -> tuple[nn.Module, bool]:
+    """A module from tokens to normalised embeddings, and whether it takes fewer tokens than its context length.
+
+    In a causal tower nothing that follows the end token reaches its embedding, so a query of seven tokens need not be
+    padded to 77: a tenth of the work. `open_clip` always pads, hence the second form of the same layers.
+    """
+    from open_clip.transformer import text_global_pool
+    from torch import nn
+    from torch.nn import functional
+
+    class WholeTower(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            return functional.normalize(self.model.encode_text(tokens), dim=-1)
+
+    layers = getattr(model, "text", model)
+    pool = getattr(layers, "pool_type", None) or getattr(layers, "text_pool_type", None)
+    end = getattr(layers, "eos_id", None) or getattr(layers, "text_eos_id", None)
+    causal = (
+        simple
+        and type(model).__name__ in ("CLIP", "CustomTextCLIP")
+        and pool in ("argmax", "eos")
+        and getattr(layers, "attn_mask", None) is not None
+        and getattr(layers, "cls_emb", None) is None
+        and not getattr(layers, "use_pad_mask", False)
+    )
+    if not causal:
+        return WholeTower().eval(), False
+
+    class CausalTower(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = layers
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            layers: Any = self.layers
+            length = tokens.shape[1]
+            x = layers.token_embedding(tokens) + layers.positional_embedding[:length]  # (n, length) -> (n, length, w)
+            x = layers.ln_final(layers.transformer(x, attn_mask=layers.attn_mask[:length, :length]))
+            x = text_global_pool(x, tokens, pool, eos_token_id=end)  # -> (n, w)
+            projection = layers.text_projection
+            if projection is not None:
+                x = projection(x) if isinstance(projection, nn.Linear) else x @ projection  # -> (n, dim)
+            return functional.normalize(x, dim=-1)
+
+    return CausalTower().eval(), True
+
+
+def _write_tower(tower: nn.Module, file: Path, meta: TextMeta) -> None:
+    import torch
+
+    tokens = torch.zeros((2, min(9, meta.context_length) if meta.trimmed else meta.context_length), dtype=torch.long)
+    tokens[:, -1] = meta.wrap[1] if meta.wrap else 1
+    dimensions: dict[int, Any] = {0: torch.export.Dim("texts", min=1, max=1 << 16)}
+    if meta.trimmed:
+        dimensions[1] = torch.export.Dim("length", min=2, max=meta.context_length)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program: Any = torch.onnx.export(
+                tower,
+                (tokens,),
+                dynamo=True,
+                verbose=False,
+                input_names=["tokens"],
+                output_names=["embeddings"],
+                dynamic_shapes={"tokens": dimensions},
+            )
+    except Exception as error:  # the exporter raises whatever its passes raise
+        raise NotExportableError(f"its text tower does not convert to ONNX: {_first_line(error)}") from error
+    for node in program.model.graph:
+        node.metadata_props.clear()  # the exporter's diary: where in whose source each node was called
+    try:
+        program.save(str(file), external_data=True)
+    except OSError as error:
+        raise unwritable(file.parent, error) from error
+
+
+def _check_tokens(tokenizer: Any, folder: Path, meta: TextMeta) -> None:
+    expected = tokenizer(list(_PROBES)).numpy()
+    rows = TextTokens(folder, meta)(_PROBES)
+    full = TextMeta(folder.name, meta.context_length, False, meta.pad_id, meta.clean, meta.wrap)
+    if not np.array_equal(padded(rows, full), expected):
+        raise NotExportableError("its tokenizer gives other tokens when converted")
+
+
+def _check_embeddings(model: nn.Module, tokenizer: Any, folder: Path, meta: TextMeta) -> None:
+    expected = reference_embeddings(model, tokenizer, list(_PROBES))
+    try:
+        embeddings = TextTower(folder, meta).encode(_PROBES)
+    except EncoderError as error:
+        raise NotExportableError(f"its text tower does not run on ONNX Runtime: {_first_line(error)}") from error
+    worst = float((embeddings * expected).sum(axis=1).min())
+    if not worst >= _LEAST_COSINE:  # also where it is not a number
+        raise NotExportableError(f"its text tower gives other embeddings on ONNX Runtime (cosine {worst:.4f})")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
