@@ -96,9 +96,7 @@ def sync(
         scanned = time.perf_counter()
         tally, decode_s = _bring_up_to_date(catalog, encoder, changes, options, reporter, interruption)
         stored = time.perf_counter()
-        source = catalog.vector_source(encoder.id)
-        if store.pending(source) or (store.manifest is None and tally.embedded):
-            store.fold(source, progress=progress)
+        interruption.guard(lambda: _fold(catalog, encoder, store, progress))
     return IndexSummary(
         new=tally.new,
         changed=tally.changed,
@@ -183,13 +181,24 @@ def _bring_up_to_date(
             stopping=stopping,
             progressed=reporter.advance,
         )
-        if not stopping():
+
+        def run() -> None:
             if total := len(changes.new) + len(changes.changed):
                 reporter.begin("embed", total)
-            interruption.guard(pipeline.run)
+            pipeline.run()
+
+        if not stopping():
+            interruption.guard(run)
             if stopping():
                 pipeline.save()
         return pipeline.tally, loader.busy_s
+
+
+def _fold(catalog: Catalog, encoder: Encoder, store: VectorStore, progress: Callable[[Progress], None] | None) -> None:
+    """Bring the vector index up to the catalog, unless it is."""
+    source = catalog.vector_source(encoder.id)
+    if store.pending(source):
+        store.fold(source, progress=progress)
 
 
 @contextmanager
