@@ -61,6 +61,10 @@ from mmsearch.storage.catalog import Catalog
 with Catalog.open(Path(sys.argv[1]), read_only=True) as catalog:
     for ids, vectors in catalog.vector_source(sys.argv[2]).read():
         pass
+# What wait4 says of a child counts the memory of the process that forked it as well; this does not.
+status = Path("/proc/self/status")
+if status.exists():
+    print(next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM")))
 """
 
 
@@ -159,7 +163,8 @@ def cold(library: Path, runs: int) -> dict[str, Any]:
     for name in done[0]:
         wall, cpu = np.percentile([one[name] for one in done], 50, axis=0) * 1e3
         figures[f"cold_{name}_p50_ms"], figures[f"cold_{name}_cpu_p50_ms"] = round(wall, 2), round(cpu, 2)
-    figures["read_vectors_peak_mb"] = round(run([sys.executable, "-c", READ, library, ENCODER]).peak_bytes / 1e6)
+    peak_kib = run([sys.executable, "-c", READ, library, ENCODER]).stdout.strip()
+    figures["read_vectors_peak_mb"] = round(int(peak_kib) * 1024 / 1e6) if peak_kib else None
     return figures
 
 

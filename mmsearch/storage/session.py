@@ -59,5 +59,5 @@ class Session:
                 yield
             finally:
                 self._snapshots -= 1
-                if self._snapshots == 0:
+                if self._snapshots == 0 and self._connection.in_transaction:
                     self.rows("COMMIT")
