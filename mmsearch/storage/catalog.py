@@ -59,7 +59,7 @@ class Catalog(CatalogReader):
         file = library / CATALOG_FILE
         create = create and not read_only
         with translated(library):
-            if not file.exists():
+            if not _exists(file):
                 if not create:
                     raise no_library(library)
                 _create(library)
@@ -209,6 +209,19 @@ class Catalog(CatalogReader):
 
             self._writer = CatalogWriter(self.path)
         return self._writer
+
+
+def _exists(file: Path) -> bool:
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StorageError(
+            f"The library in {file.parent} cannot be opened ({error.strerror}).",
+            hint="Look at the permissions of the folder, or choose another with --library.",
+        ) from error
+    return True
 
 
 def _create(library: Path) -> None:

@@ -13,7 +13,7 @@ from mmsearch.storage.catalog import Catalog
 from mmsearch.storage.lock import WriterLock
 from mmsearch.types import Root
 from tests.storage.making import ENCODER, library_with, new_item
-from tests.storage.permissions import read_only
+from tests.storage.permissions import bound_by_permissions, read_only
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -52,6 +52,18 @@ def test_a_folder_that_refuses_a_new_library_is_one_clear_error(tmp_path: Path) 
     (tmp_path / "there").mkdir()
     with read_only(tmp_path / "there"), pytest.raises(StorageError):
         Catalog.open(tmp_path / "there", create=True)
+
+
+def test_a_folder_that_may_not_be_entered_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    library = library_with(tmp_path / "library", ["a.jpg"])
+    library.chmod(0)
+    try:
+        with bound_by_permissions(), pytest.raises(StorageError, match="cannot be opened") as caught:
+            Catalog.open(library, create=True)
+        assert caught.value.hint
+    finally:
+        library.chmod(0o755)
+    assert _read_all(library) == {"a.jpg"}
 
 
 def test_commits_that_wait_in_the_log_are_never_left_out_silently(catalog: Catalog, root: Root, tmp_path: Path) -> None:
