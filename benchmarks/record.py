@@ -17,6 +17,8 @@ __all__ = ["REPOSITORY", "record", "work_folder"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
+# What decides how fast a processor multiplies numbers of low precision.
+FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 PACKAGES = ("faiss-gpu", "faiss-cpu", "numpy", "onnxruntime", "open_clip_torch", "pillow", "sqlalchemy", "torch")
 
 
@@ -70,7 +72,9 @@ def _git(*arguments: str) -> str:
 
 def _machine() -> dict[str, Any]:
     """What the figures depend on; the load says whether the machine was quiet."""
-    found = {"cpu": _processor(), "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()}
+    found: dict[str, Any] = {"cpu": _processor("model name") or platform.processor() or platform.machine()}
+    found["cpu_features"] = [name for name in FEATURES if name in _processor("flags").split()]
+    found["cores"] = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         found["memory_gib"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     if hasattr(os, "getloadavg"):
@@ -79,12 +83,13 @@ def _machine() -> dict[str, Any]:
     return found
 
 
-def _processor() -> str:
+def _processor(field: str) -> str:
+    """A field of the first processor in /proc/cpuinfo; empty where there is none."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")
 
 
 def _versions() -> dict[str, str]:
