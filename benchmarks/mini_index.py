@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=sorted(SIZES), default="vga")
     parser.add_argument("--count", type=int, default=1500)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dry", action="store_true", help="keep no results")
     arguments = parser.parse_args()
     folder, single = photo_folder(arguments.kind, arguments.count), photo_folder(arguments.kind, 1)
     warm(folder)
@@ -70,7 +71,7 @@ def main() -> None:
             },
             "target_images_per_s": TARGET,
         },
-        keep=arguments.count == 1500 or arguments.kind != "vga",
+        keep=not arguments.dry,
     )
 
 

@@ -194,6 +194,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=sorted(SIZES), help="only this kind of photograph")
     parser.add_argument("--count", type=int, help="photographs of each kind (1500 VGA, 250 of 12 megapixels)")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dry", action="store_true", help="keep no results")
     arguments = parser.parse_args()
     if arguments.prepare:
         print(f"rclip {RCLIP_VERSION} is ready: {prepare().program}")
@@ -201,7 +202,7 @@ def main() -> None:
     parts = prepared()
     for kind in [arguments.kind] if arguments.kind else ["vga", "12mp"]:
         count = arguments.count or COUNTS[kind]
-        record("rclip_comparison", compare(kind, count, arguments.rounds, parts), keep=arguments.count is None)
+        record("rclip_comparison", compare(kind, count, arguments.rounds, parts), keep=not arguments.dry)
 
 
 if __name__ == "__main__":

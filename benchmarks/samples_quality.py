@@ -24,6 +24,7 @@ TARGET = 0.8
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="mini")
+    parser.add_argument("--dry", action="store_true", help="keep no results")
     arguments = parser.parse_args()
     with (SAMPLES / "captions.csv").open(encoding="utf-8", newline="") as file:
         captions = [(row["image"], row["caption"]) for row in csv.DictReader(file)]
@@ -50,6 +51,7 @@ def main() -> None:
             "target_first": TARGET,
             "misses": misses,
         },
+        keep=not arguments.dry,
     )
 
 
