@@ -97,7 +97,7 @@ def training_size(kind: str) -> int:
 def shortlist(kind: str, k: int) -> int:
     """How many hits to ask of an index so that scoring them again exactly gives the k best."""
     if ",pq" in kind:
-        return max(100, 10 * k)
+        return max(200, 20 * k)
     return k + max(16, k) if ",sq8" in kind else k
 
 
