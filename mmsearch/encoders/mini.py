@@ -1,0 +1,156 @@
+"""Photos and texts go in, embeddings of the built-in model come out; it needs no torch, and texts no ONNX Runtime.
+
+How it was made, from what, and how well it does is told in ``mmsearch/models/MODEL_CARD.md``.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.encoders.mini_text import TextTower
+from mmsearch.errors import EncoderError, ModelMissingError, UsageError
+from mmsearch.types import Modality
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["MODELS", "MiniEncoder"]
+
+MODELS = Path(__file__).resolve().parent.parent / "models"
+"""The folder of the built-in weights."""
+
+DIM = 256
+SIDE = 260
+BATCH_SIZE = 32
+
+
+class MiniEncoder:
+    """The built-in dual encoder: an EfficientNet-lite in eight-bit integers, and MiniLM in NumPy.
+
+    Args:
+        device: None, ``auto`` or ``cpu``; it runs on the processor alone.
+        precision: None, ``auto`` or ``int8``; its weights are eight-bit integers.
+        models: The folder of its weights, to try others than the built-in ones.
+
+    Raises:
+        UsageError: It is asked to run elsewhere or with other numbers.
+    """
+
+    def __init__(self, device: str | None = None, precision: str | None = None, *, models: Path = MODELS) -> None:
+        if device not in (None, "auto", "cpu"):
+            raise UsageError(f"The built-in model does not run on {device}.", hint="Leave out --device, or say cpu.")
+        if precision not in (None, "auto", "int8"):
+            raise UsageError(
+                f"The built-in model has no {precision} weights.", hint="Leave out --precision, or say int8."
+            )
+        self._models = models
+        self._lock = threading.Lock()
+        self._session: Any = None
+        self._texts: TextTower | None = None
+
+    @property
+    def id(self) -> str:
+        """The name under which a library remembers it."""
+        return "mini"
+
+    @property
+    def dim(self) -> int:
+        """Length of its embeddings."""
+        return DIM
+
+    @property
+    def modalities(self) -> frozenset[Modality]:
+        """What it can encode."""
+        return frozenset({Modality.IMAGE, Modality.TEXT})
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the square that its image tower reads."""
+        return SIDE
+
+    @property
+    def batch_size(self) -> int:
+        """How many images it likes to get at once."""
+        return BATCH_SIZE
+
+    def prepare_image(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Squash one RGB image to the square that the tower reads.
+
+        Nothing is cropped, as nothing was in training: what stands at the edge of a wide photo is found too.
+
+        Returns:
+            (260, 260, 3) uint8.
+        """
+        from PIL import Image as PillowImage
+
+        resized = image.resize((SIDE, SIDE), PillowImage.Resampling.BICUBIC, reducing_gap=3.0)
+        return np.asarray(resized, dtype=np.uint8)
+
+    def encode_images(self, images: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Embed prepared images.
+
+        Args:
+            images: n arrays from `prepare_image`.
+
+        Returns:
+            (n, 256) float32, rows L2-normalised.
+
+        Raises:
+            EncoderError: The tower failed.
+            ModelMissingError: The weights are not there.
+        """
+        if len(images) == 0:
+            return np.zeros((0, DIM), np.float32)
+        session = self._image_session()
+        embeddings = np.empty((len(images), DIM), np.float32)
+        try:
+            for start in range(0, len(images), BATCH_SIZE):
+                batch = np.stack(images[start : start + BATCH_SIZE])
+                embeddings[start : start + len(batch)] = session.run(None, {"images": batch})[0]
+        except Exception as error:  # ONNX Runtime raises classes of its own that have no common base
+            raise EncoderError(f"The image tower of mini failed: {error}") from error
+        return embeddings
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts; those beyond the token limit are cut.
+
+        Returns:
+            (n, 256) float32, rows L2-normalised.
+
+        Raises:
+            ModelMissingError: The weights are not there.
+        """
+        with self._lock:
+            if self._texts is None:
+                self._texts = TextTower(self._models)
+        return self._texts.encode(texts)
+
+    def _image_session(self) -> Any:
+        """The image tower, loaded at first use."""
+        with self._lock:
+            if self._session is None:
+                import onnxruntime
+
+                options = onnxruntime.SessionOptions()
+                options.log_severity_level = 3
+                options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+                # Threads that wait in a loop would take the cores from those that decode the next photos.
+                options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+                path = self._models / "mini_image.onnx"
+                try:
+                    self._session = onnxruntime.InferenceSession(
+                        os.fspath(path), options, providers=["CPUExecutionProvider"]
+                    )
+                except Exception as error:  # as above
+                    raise ModelMissingError(
+                        f"The weights in {path} cannot be read.",
+                        hint="Install mmsearch again: pip install --force-reinstall mmsearch",
+                    ) from error
+            return self._session

@@ -1,0 +1,160 @@
+"""Texts go in, embeddings come out: the text tower of ``mini`` in NumPy, over a memory-mapped safetensors file.
+
+Matrices are stored as int8 with one scale for each row of outputs and multiplied as float32. For one query this is
+ready sooner than an ONNX Runtime session, since only the rows of the words at hand are read and nothing is compiled.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.encoders.wordpiece import WordPiece
+from mmsearch.errors import ModelMissingError
+
+__all__ = ["TextTower", "read_safetensors"]
+
+Array = NDArray[np.float32]
+
+TYPES = {"F32": np.float32, "F16": np.float16, "I8": np.int8, "I32": np.int32}
+EPSILON = 1e-12
+# Texts of one length go through the layers together, this many tokens at a time: larger batches leave the cache.
+TOKENS_AT_ONCE = 2048
+# From this many texts on, keeping the unpacked matrices (40 MB) pays for itself.
+TEXTS_WORTH_UNPACKING = 16
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Map a safetensors file into memory.
+
+    Returns:
+        Arrays over the file's own pages, read-only, and the file's metadata.
+
+    Raises:
+        ModelMissingError: The file is not there or not a safetensors file.
+    """
+    try:
+        with path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        size = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + size])
+        metadata = header.pop("__metadata__", {})
+        arrays = {}
+        for name, entry in header.items():
+            start, stop = entry["data_offsets"]
+            kind = np.dtype(TYPES[entry["dtype"]])
+            flat = np.frombuffer(data, kind, count=(stop - start) // kind.itemsize, offset=8 + size + start)
+            arrays[name] = flat.reshape(entry["shape"])
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelMissingError(
+            f"The weights in {path} cannot be read.",
+            hint="Install mmsearch again: pip install --force-reinstall mmsearch",
+        ) from error
+    return arrays, metadata
+
+
+class TextTower:
+    """MiniLM and a projection, as they were trained for ``mini``.
+
+    Args:
+        folder: Where ``mini_text.safetensors`` and ``mini_vocabulary.txt`` lie.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._arrays, metadata = read_safetensors(folder / "mini_text.safetensors")
+        shape = json.loads(metadata["shape"])
+        self._depth = int(shape["depth"])
+        self._heads = int(shape["heads"])
+        self.limit = int(shape["limit"])
+        self.dim = int(shape["dim"])
+        self._pieces = WordPiece(folder / "mini_vocabulary.txt")
+        self._unpacked: dict[str, Array] = {}
+
+    def encode(self, texts: Sequence[str]) -> Array:
+        """Embed texts; those beyond the token limit are cut.
+
+        Returns:
+            (n, dim) float32, rows L2-normalised.
+        """
+        keep = len(texts) >= TEXTS_WORTH_UNPACKING
+        tokens = [self._pieces.encode(text, self.limit) for text in texts]
+        by_length: dict[int, list[int]] = {}
+        for position, ids in enumerate(tokens):
+            by_length.setdefault(len(ids), []).append(position)
+        embeddings = np.empty((len(texts), self.dim), np.float32)
+        for length, positions in sorted(by_length.items()):
+            step = max(1, TOKENS_AT_ONCE // length)
+            for start in range(0, len(positions), step):
+                chosen = positions[start : start + step]
+                embeddings[chosen] = self._embed(np.array([tokens[i] for i in chosen]), keep)
+        return embeddings
+
+    def _embed(self, ids: NDArray[np.int64], keep: bool) -> Array:
+        """(n, t) ids of texts of one length -> (n, dim)."""
+        arrays = self._arrays
+        words = arrays["words"][ids].astype(np.float32) * arrays["words.scale"][ids][..., None]
+        x = words + arrays["places"][: ids.shape[1]]  # (n, t, width)
+        n, t, width = x.shape
+        x = self._norm(x.reshape(n * t, width), "norm")
+        for layer in range(self._depth):
+            x = self._layer(x, n, t, f"layers.{layer}", keep)
+        pooled = x.reshape(n, t, width).mean(axis=1)  # (n, width)
+        pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), EPSILON)
+        hidden = self._linear(pooled, "head.up", keep)
+        projected = self._linear(pooled, "head.skip", keep) + self._linear(_gelu(hidden), "head.down", keep)
+        projected /= np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), EPSILON)
+        return projected
+
+    def _layer(self, x: Array, n: int, t: int, name: str, keep: bool) -> Array:
+        """(n * t, width) -> (n * t, width): attention and feed-forward, each with its sum and norm."""
+        width = x.shape[1]
+        size = width // self._heads
+        qkv = self._linear(x, f"{name}.qkv", keep).reshape(n, t, 3, self._heads, size).transpose(2, 0, 3, 1, 4)
+        scores = np.matmul(qkv[0], qkv[1].swapaxes(-1, -2)) * np.float32(size**-0.5)  # (n, heads, t, t)
+        scores -= scores.max(axis=-1, keepdims=True)
+        np.exp(scores, out=scores)
+        scores /= scores.sum(axis=-1, keepdims=True)
+        attended = np.matmul(scores, qkv[2]).transpose(0, 2, 1, 3).reshape(n * t, width)
+        x = self._norm(x + self._linear(attended, f"{name}.out", keep), f"{name}.norm1")
+        inner = _gelu(self._linear(x, f"{name}.up", keep))
+        return self._norm(x + self._linear(inner, f"{name}.down", keep), f"{name}.norm2")
+
+    def _linear(self, x: Array, name: str, keep: bool) -> Array:
+        """(n, c_in) -> (n, c_out)."""
+        weight = self._unpacked.get(name)
+        if weight is None:
+            weight = self._arrays[f"{name}.weight"].astype(np.float32)  # (c_out, c_in)
+            if keep:
+                self._unpacked[name] = weight
+        y: Array = x @ weight.T
+        y *= self._arrays[f"{name}.scale"]
+        y += self._arrays[f"{name}.bias"]
+        return y
+
+    def _norm(self, x: Array, name: str) -> Array:
+        """Layer norm over the last axis."""
+        x = x - x.mean(axis=-1, keepdims=True)
+        x /= np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + EPSILON)
+        x *= self._arrays[f"{name}.weight"]
+        x += self._arrays[f"{name}.bias"]
+        return x
+
+
+def _gelu(x: Array) -> Array:
+    """GELU in its tanh form (Hendrycks and Gimpel, arXiv 1606.08415)."""
+    y = x * x
+    y *= 0.044715
+    y += 1.0
+    y *= x
+    y *= np.float32(0.7978845608)
+    np.tanh(y, out=y)
+    y += 1.0
+    y *= x
+    y *= 0.5
+    return y

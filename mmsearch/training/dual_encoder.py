@@ -1,0 +1,299 @@
+"""Captioned photos and two published networks go in, the towers of ``mini`` come out.
+
+    python -m mmsearch.training.dual_encoder --data DATA --backbone efficientnet-lite2.pth --sentences MINILM --out OUT
+
+The photos' side learns a head on frozen ImageNet features. The captions' side learns a head and, in a second stage, the
+last layers of the sentence encoder. Both learn from pairs (InfoNCE) and from the ImageNet classifier, whose thousand
+class names are drawn to the photos that it gives them to: so the space knows words that no caption holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mmsearch.training.backbone import load_backbone
+from mmsearch.training.datasets import CaptionedPhotos, class_names, join, read_captions
+from mmsearch.training.evaluate import caption_metrics
+from mmsearch.training.export import ImageTower, export_image_tower, export_text_tower, export_vocabulary
+from mmsearch.training.features import (
+    calibration_photos,
+    padded,
+    photo_features,
+    sentence_features,
+    tokenise,
+    wait_while,
+)
+from mmsearch.training.heads import Head
+from mmsearch.training.losses import class_distillation, contrastive
+from mmsearch.training.text_tower import SentenceTransformer, load_sentence_transformer
+
+__all__ = ["DualEncoder", "Recipe", "evaluate", "main", "train"]
+
+logger = logging.getLogger(__name__)
+
+PROMPT = "a photo of a {}"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that training depends on besides its data.
+
+    Attributes:
+        side: Side of the photos in pixels.
+        views: Ways in which training looks at each photo.
+        tuned_layers: Layers of the sentence encoder, from the last, that learn in the second stage.
+        class_weight: Weight of the classifier's word on the photos.
+        mixed_weight: Weight of its word on features pushed towards a class, one that the photos may never show.
+        class_scale: Inverse temperature of both.
+        limit: Tokens that a text is cut at.
+        bfloat16: Half the numbers' length in the sentence encoder while it learns: faster on processors that know it.
+    """
+
+    side: int = 260
+    views: int = 4
+    dim: int = 256
+    hidden: int = 1024
+    dropout: float = 0.3
+    text_dropout: float = 0.1
+    batch: int = 512
+    captions: int = 2
+    epochs: int = 16
+    rate: float = 1e-3
+    decay: float = 0.1
+    tuned_layers: int = 2
+    tuned_epochs: int = 4
+    tuned_rate: float = 5e-5
+    class_weight: float = 0.1
+    mixed_weight: float = 0.1
+    class_scale: float = 30.0
+    limit: int = 128
+    seed: int = 0
+    bfloat16: bool = False
+
+
+class DualEncoder(nn.Module):
+    """The parts that learn: both heads, the sentence encoder's last layers, the temperature."""
+
+    def __init__(self, recipe: Recipe, features: Tensor, sentences: SentenceTransformer) -> None:
+        super().__init__()
+        torch.manual_seed(recipe.seed)
+        center, spread = features.mean(0), features.std(0) + 0.05
+        self.recipe = recipe
+        self.images = Head(features.shape[1], recipe.hidden, recipe.dim, recipe.dropout, center, spread)
+        # Unit vectors of length `width` have entries about this size.
+        scale = torch.full((sentences.width,), sentences.width**-0.5)
+        self.texts = Head(sentences.width, recipe.hidden, recipe.dim, recipe.text_dropout, None, scale)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(14.0)))
+        self.sentences = sentences.requires_grad_(False)
+
+    @property
+    def scale(self) -> Tensor:
+        """Inverse temperature."""
+        return self.log_scale.exp().clamp(max=60.0)
+
+    def read(self, tokens: Sequence[Sequence[int]]) -> Tensor:
+        """Sentence features, with gradients in the last layers only."""
+        ids, mask = padded(tokens)
+        start = len(self.sentences.layers) - self.recipe.tuned_layers
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bfloat16):
+            with torch.no_grad():
+                hidden = self.sentences.run(self.sentences.embed(ids), mask, 0, start)
+            hidden = self.sentences.run(hidden, mask, start)
+        return nn.functional.normalize(self.sentences.pool(hidden.float(), mask), dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What both stages learn from: features of the photos' views, captions, and what the classifier knows."""
+
+    photos: CaptionedPhotos
+    views: tuple[Tensor, ...]
+    tokens: list[list[int]]
+    classifier: tuple[Tensor, Tensor]
+    class_tokens: list[list[int]]
+
+    def batches(self, recipe: Recipe, epochs: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, list[int]]]:
+        """Features (b, width) and for each photo `recipe.captions` captions, photo by photo."""
+        order = np.argsort(self.photos.owners, kind="stable")
+        bounds = np.searchsorted(self.photos.owners[order], np.arange(len(self.photos.photos) + 1))
+        for _ in range(epochs):
+            shuffled = rng.permutation(len(self.photos.photos))
+            for start in range(0, len(shuffled) - recipe.batch + 1, recipe.batch):
+                chosen = shuffled[start : start + recipe.batch]
+                views = rng.integers(0, len(self.views), len(chosen))
+                features = torch.stack([self.views[v][i] for v, i in zip(views, chosen, strict=True)])
+                captions: list[int] = []
+                for i in chosen:
+                    own = order[bounds[i] : bounds[i + 1]]
+                    captions += rng.choice(own, recipe.captions, replace=len(own) < recipe.captions).tolist()
+                yield features, captions
+
+
+def train(model: DualEncoder, material: Material, stage: int, kept: Path, pause: Path | None = None) -> None:
+    """One stage of training.
+
+    Args:
+        model: Changed in place.
+        material: What to learn from.
+        stage: 1 trains the heads on frozen features, 2 the heads and the sentence encoder's last layers.
+        kept: Where the sentence encoder's frozen features are kept.
+        pause: A file that makes training wait as long as it is there.
+    """
+    recipe = model.recipe
+    rng = np.random.default_rng((recipe.seed, stage))
+    torch.manual_seed(recipe.seed)
+    epochs = recipe.epochs if stage == 1 else recipe.tuned_epochs
+    heads = [*model.images.parameters(), *model.texts.parameters(), model.log_scale]
+    groups = [{"params": heads, "lr": recipe.rate if stage == 1 else recipe.rate / 5}]
+    rates = [groups[0]["lr"]]
+    if stage == 1:
+        sentences = _unit(sentence_features(model.sentences, material.tokens, kept, pause))
+        names = _unit(sentence_features(model.sentences, material.class_tokens))
+    else:
+        layers = model.sentences.layers[-recipe.tuned_layers :].requires_grad_(True)
+        groups.append({"params": list(layers.parameters()), "lr": recipe.tuned_rate})
+        rates.append(recipe.tuned_rate)
+    steps = epochs * (len(material.photos.photos) // recipe.batch)
+    optimizer = torch.optim.AdamW(groups, weight_decay=recipe.decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.1)
+    owners = torch.arange(recipe.batch).repeat_interleave(recipe.captions)
+    weight, bias = material.classifier
+    model.train()
+    for step, (features, captions) in enumerate(material.batches(recipe, epochs, rng)):
+        wait_while(pause)
+        if stage == 1:
+            texts, classes, chosen = sentences[captions], names, torch.arange(len(names))
+        else:
+            chosen = torch.from_numpy(rng.choice(len(weight), 160, replace=False))
+            both = [material.tokens[i] for i in captions] + [material.class_tokens[i] for i in chosen]
+            texts, classes = model.read(both).split([len(captions), len(chosen)])
+        images = model.images(features)
+        loss = contrastive(images, model.texts(texts), owners, model.scale)
+        classes = model.texts(classes)
+        said = torch.softmax((features @ weight.T + bias)[:, chosen], 1)
+        loss = loss + recipe.class_weight * class_distillation(images, classes, said, recipe.class_scale)
+        mixed = _pushed(features[: len(features) // 4], weight[chosen], rng)
+        said = torch.softmax((mixed @ weight.T + bias)[:, chosen], 1)
+        loss = loss + recipe.mixed_weight * class_distillation(model.images(mixed), classes, said, recipe.class_scale)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if step % 20 == 0:
+            logger.info(
+                "stage %d step %d of %d: loss %.3f, scale %.1f", stage, step, steps, float(loss), float(model.scale)
+            )
+    model.eval()
+
+
+def _pushed(features: Tensor, weight: Tensor, rng: np.random.Generator) -> Tensor:
+    """Features (n, width) moved towards classes drawn at random, within what ReLU6 can give."""
+    drawn = torch.from_numpy(rng.integers(0, len(weight), len(features)))
+    strength = torch.from_numpy(rng.uniform(4, 12, (len(features), 1)).astype(np.float32))
+    return (features + strength * weight[drawn]).clamp(0, 6)
+
+
+def _unit(features: NDArray[np.float32]) -> Tensor:
+    return nn.functional.normalize(torch.from_numpy(features), dim=1)
+
+
+@torch.inference_mode()
+def evaluate(
+    model: DualEncoder, features: Tensor, tokens: list[list[int]], owners: NDArray[np.int64], kept: Path | None = None
+) -> dict[str, dict[str, float]]:
+    """Retrieval in both directions, among photos that training has not seen.
+
+    Args:
+        model: Both towers.
+        features: (n, width) of the photos.
+        tokens: Of their captions.
+        owners: For each caption the index of its photo.
+        kept: Where the sentence features are kept, as long as the sentence encoder is as it came.
+    """
+    texts = model.texts(_unit(sentence_features(model.sentences, tokens, kept)))
+    there, back = caption_metrics(model.images(features).numpy(), texts.numpy(), owners)
+    return {"text_to_image": there.to_dict(), "image_to_text": back.to_dict()}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train both towers, export them, and write the figures beside them."""
+    parser = argparse.ArgumentParser(prog="python -m mmsearch.training.dual_encoder", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with flickr8k/, coco1000/ and stamps/")
+    parser.add_argument("--backbone", type=Path, required=True, help="ImageNet weights of efficientnet-lite2 (.pth)")
+    parser.add_argument("--sentences", type=Path, required=True, help="folder of all-MiniLM-L6-v2")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for weights and figures; finished parts found there are taken over",
+    )
+    parser.add_argument("--pause", type=Path, help="training waits as long as this file is there")
+    for name, default in asdict(Recipe()).items():
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(default, bool):
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=default)
+        else:
+            parser.add_argument(option, type=type(default), default=default)
+    given = vars(parser.parse_args(arguments))
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    recipe = Recipe(**{name: given[name] for name in asdict(Recipe())})
+    data, out, pause = given["data"], given["out"], given["pause"]
+    out.mkdir(parents=True, exist_ok=True)
+    backbone, *classifier = load_backbone(given["backbone"], "tf_efficientnet_lite2", recipe.side)
+    tables = [data / "flickr8k/train", data / "coco1000", data / "stamps"]
+    photos = join(read_captions(folder / "captions.csv", folder / "images") for folder in tables)
+    dev = read_captions(data / "flickr8k/dev/captions.csv", data / "flickr8k/dev/images")
+    words = given["sentences"] / "tokenizer.json"
+    material = Material(
+        photos=photos,
+        views=tuple(
+            torch.from_numpy(v).float()
+            for v in photo_features(backbone, photos.photos, recipe.views, out, seed=recipe.seed, pause=pause)
+        ),
+        tokens=tokenise(words, photos.captions, recipe.limit),
+        classifier=(classifier[0], classifier[1]),
+        class_tokens=tokenise(words, [PROMPT.format(name) for name in class_names()], recipe.limit),
+    )
+    sentences = load_sentence_transformer(given["sentences"] / "model.safetensors")
+    model = DualEncoder(recipe, material.views[0], sentences)
+    (out / "dev").mkdir(exist_ok=True)
+    (out / "dev" / "backbone.onnx").write_bytes((out / "backbone.onnx").read_bytes())
+    dev_features = torch.from_numpy(photo_features(backbone, dev.photos, 1, out / "dev", pause=pause)[0]).float()
+    dev_tokens = tokenise(words, dev.captions, recipe.limit)
+    figures: dict[str, object] = {"recipe": asdict(recipe)}
+    for stage in (1, 2) if recipe.tuned_epochs else (1,):
+        trained = out / f"stage_{stage}.pt"
+        if trained.exists():
+            model.load_state_dict(torch.load(trained, weights_only=True))
+            model.eval()
+        else:
+            train(model, material, stage, out / "sentences.npy", pause)
+            torch.save(model.state_dict(), trained)
+        figures[f"stage_{stage}"] = evaluate(
+            model, dev_features, dev_tokens, dev.owners, out / "dev" / "sentences.npy" if stage == 1 else None
+        )
+        logger.info("stage %d: %s", stage, json.dumps(figures[f"stage_{stage}"]))
+    export_image_tower(
+        ImageTower(backbone, model.images),
+        recipe.side,
+        out / "mini_image.onnx",
+        calibration_photos(photos.photos, recipe.side),
+    )
+    export_text_tower(model.sentences, model.texts, 12, recipe.limit, out / "mini_text.safetensors")
+    export_vocabulary(words, out / "mini_vocabulary.txt")
+    (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

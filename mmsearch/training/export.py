@@ -1,0 +1,216 @@
+"""Trained towers go in, the files that ship come out: an ONNX graph in integers and a safetensors file in int8."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mmsearch.training.backbone import ImageBackbone
+from mmsearch.training.heads import Head
+from mmsearch.training.text_tower import SentenceTransformer
+
+__all__ = ["ImageTower", "export_image_tower", "export_text_tower", "export_vocabulary"]
+
+OPSET = 17
+
+
+class ImageTower(nn.Module):
+    """Backbone, mean over the places, head."""
+
+    def __init__(self, backbone: ImageBackbone, head: Head) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Uint8 (n, side, side, 3) -> (n, dim), rows L2-normalised."""
+        embeddings: Tensor = self.head(self.backbone(images).mean((2, 3)))
+        return embeddings
+
+
+def export_image_tower(tower: nn.Module, side: int, target: Path, calibration: NDArray[np.uint8] | None) -> None:
+    """Write an image tower as ONNX, from uint8 pixels to embeddings.
+
+    Args:
+        tower: Takes uint8 (n, side, side, 3).
+        side: Side of its input.
+        target: The file to write.
+        calibration: (m, side, side, 3) photos that show which ranges the activations take; None leaves float32.
+    """
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        plain, fused = Path(folder, "plain.onnx"), Path(folder, "fused.onnx")
+        example = torch.zeros(1, side, side, 3, dtype=torch.uint8)
+        torch.onnx.export(
+            tower.eval(),
+            (example,),
+            str(plain),
+            input_names=["images"],
+            output_names=["embeddings"],
+            dynamic_axes={"images": {0: "n"}, "embeddings": {0: "n"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+        quant_pre_process(str(plain), str(fused), skip_symbolic_shape=True)
+        if calibration is None:
+            shutil.copyfile(fused, target)
+            return
+        _quantise(fused, target, calibration)
+    _pack_matrices(target)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back the advice that the exporters give through the root logger and as warnings."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _quantise(source: Path, target: Path, calibration: NDArray[np.uint8]) -> None:
+    """Turn the convolutions into integer arithmetic.
+
+    Weights keep to seven bits (`reduce_range`): processors without VNNI add pairs of products in sixteen bits, and
+    eight-bit weights would overflow there without a word.
+    """
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    class Photos(CalibrationDataReader):  # type: ignore[misc, unused-ignore]
+        def __init__(self) -> None:
+            self._batches: Iterator[Mapping[str, Any]] = iter(
+                [{"images": calibration[start : start + 8]} for start in range(0, len(calibration), 8)]
+            )
+
+        def get_next(self) -> Mapping[str, Any] | None:
+            return next(self._batches, None)
+
+    quantize_static(
+        str(source),
+        str(target),
+        Photos(),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=["Conv", "Clip", "Add", "Pad"],
+        per_channel=True,
+        reduce_range=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=CalibrationMethod.MinMax,
+        nodes_to_exclude=_head_nodes(source),
+    )
+
+
+def _head_nodes(path: Path) -> list[str]:
+    """Names of the nodes after the mean over the places: the head stays in floating point."""
+    import onnx
+
+    graph = onnx.load(str(path)).graph
+    names = [node.name for node in graph.node]
+    last = max(i for i, node in enumerate(graph.node) if node.op_type == "Conv")
+    after = next(
+        i for i, node in enumerate(graph.node) if i > last and node.op_type in ("ReduceMean", "GlobalAveragePool")
+    )
+    return names[after:]
+
+
+def _pack_matrices(path: Path) -> None:
+    """Store the matrices of the head as int8 with one scale for each output, unpacked when the graph runs."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    model = onnx.load(str(path))
+    graph = model.graph
+    weights = {entry.name: entry for entry in graph.initializer}
+    nodes = []
+    for node in graph.node:
+        if node.op_type in ("Gemm", "MatMul") and node.input[1] in weights:
+            name = node.input[1]
+            matrix = numpy_helper.to_array(weights[name])
+            transposed = any(a.name == "transB" and a.i for a in node.attribute)
+            packed, scale = _int8_rows(matrix if transposed else matrix.T)
+            packed = packed if transposed else np.ascontiguousarray(packed.T)
+            graph.initializer.remove(weights[name])
+            graph.initializer.append(numpy_helper.from_array(packed, f"{name}.packed"))
+            graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
+            inputs = [f"{name}.packed", f"{name}.scale"]
+            nodes.append(helper.make_node("DequantizeLinear", inputs, [name], axis=0 if transposed else 1))
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def _int8_rows(matrix: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """(rows, columns) -> the same in int8, and the scale of each row."""
+    matrix = np.asarray(matrix, np.float32)
+    scale = np.maximum(np.abs(matrix).max(axis=1), 1e-8) / 127
+    return np.rint(matrix / scale[:, None]).astype(np.int8), scale.astype(np.float32)
+
+
+def export_text_tower(model: SentenceTransformer, head: Head, heads: int, limit: int, target: Path) -> None:
+    """Write a text tower as the safetensors file that ``mmsearch.encoders.mini_text`` reads.
+
+    Args:
+        model: The transformer.
+        head: Its projection.
+        heads: Attention heads in each layer.
+        limit: Tokens that a text is cut at.
+        target: The file to write.
+    """
+    from safetensors.numpy import save_file
+
+    arrays: dict[str, NDArray[Any]] = {}
+    state = {name: value.detach().float().numpy() for name, value in model.state_dict().items()}
+    state |= {f"head.{name}": value.detach().float().numpy() for name, value in _plain_head(head).items()}
+    for name, value in state.items():
+        if name == "words.weight":
+            arrays["words"], arrays["words.scale"] = _int8_rows(value)
+        elif name == "places.weight":
+            arrays["places"] = value[:limit].copy()
+        elif value.ndim == 2:
+            arrays[name], arrays[name.removesuffix("weight") + "scale"] = _int8_rows(value)
+        else:
+            arrays[name] = value.astype(np.float32)
+    dim = len(state["head.skip.bias"])
+    shape = {"depth": len(model.layers), "heads": heads, "limit": limit, "dim": dim}
+    save_file(arrays, str(target), metadata={"format": "mini-text-1", "shape": json.dumps(shape)})
+
+
+def _plain_head(head: Head) -> dict[str, Tensor]:
+    """Weights of the head with the centring of its input folded in."""
+    state = {"down.weight": head.down.weight, "down.bias": head.down.bias}
+    for name, layer in (("up", head.up), ("skip", head.skip)):
+        weight = layer.weight / head.spread
+        state[f"{name}.weight"] = weight
+        state[f"{name}.bias"] = layer.bias - weight @ head.center
+    return state
+
+
+def export_vocabulary(tokenizer: Path, target: Path) -> None:
+    """Write the word pieces of a ``tokenizer.json``, one a line in the order of their ids."""
+    pieces = json.loads(tokenizer.read_text(encoding="utf-8"))["model"]["vocab"]
+    target.write_text("".join(f"{piece}\n" for piece in sorted(pieces, key=pieces.__getitem__)), encoding="utf-8")
