@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,9 +11,21 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 
 __all__ = ["CommandFailedError", "Run", "mmsearch_command", "run"]
+
+# On Linux a new process inherits the peak memory of the one that started it. So a small one does, and measures.
+LAUNCHER = """
+import json, os, sys, time
+report = int(sys.argv[1])
+os.set_inheritable(report, False)
+started = time.perf_counter()
+pid = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(pid, 0)
+wall_s = time.perf_counter() - started
+cpu_s = usage.ru_utime + usage.ru_stime
+os.write(report, json.dumps([os.waitstatus_to_exitcode(status), wall_s, cpu_s, usage.ru_maxrss]).encode())
+"""
 
 
 class CommandFailedError(RuntimeError):
@@ -48,26 +61,30 @@ def run(
     Raises:
         CommandFailedError: Its exit status is not among `expect`; the message ends with its stderr.
     """
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        started = perf_counter()
-        process = subprocess.Popen(
-            [os.fspath(part) for part in command],
+    reading, writing = os.pipe()
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, os.fdopen(reading, "rb") as report:
+        launcher = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", LAUNCHER, str(writing), *(os.fspath(part) for part in command)],
             cwd=cwd,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
+            pass_fds=(writing,),
         )
-        _, status, usage = os.wait4(process.pid, 0)
-        wall_s = perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
+        os.close(writing)
+        said = report.read()
+        launcher.wait()
         out.seek(0)
         err.seek(0)
         stdout, stderr = out.read().decode(errors="replace"), err.read().decode(errors="replace")
-    if process.returncode not in expect:
-        raise CommandFailedError(f"{command} ended with {process.returncode}: {stderr[-2000:]}")
+    if not said:
+        raise CommandFailedError(f"{command} could not be started: {stderr[-2000:]}")
+    status, wall_s, cpu_s, peak = json.loads(said)
+    if status not in expect:
+        raise CommandFailedError(f"{command} ended with {status}: {stderr[-2000:]}")
     scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
-    return Run(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * scale, stdout, stderr)
+    return Run(wall_s, cpu_s, peak * scale, stdout, stderr)
 
 
 def mmsearch_command() -> Path:
