@@ -17,6 +17,7 @@ import ctypes
 import io
 import json
 import os
+import random
 import shutil
 import struct
 import sys
@@ -32,13 +33,14 @@ EACH = 20
 GOOD = 200
 ODD_NAMES = (b"new\nline %d", "\N{PILE OF POO} %d".encode(), b"latin \xe9\xff %d", b"-rf ~ '\" $(x) %d", b"tab\t%d ")
 EXTRA_MB = 150
+RNG = random.Random(20260801)
 DROP_CAPABILITY = 24  # prctl's PR_CAPBSET_DROP
 OVERRIDE = (1, 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 
 
 def photo(number: int, side: int = 320) -> Image.Image:
     """A picture of its own."""
-    noise = Image.frombytes("RGB", (16, 12), os.urandom(16 * 12 * 3))
+    noise = Image.frombytes("RGB", (16, 12), RNG.randbytes(16 * 12 * 3))
     return noise.resize((side, side * 3 // 4 + number % 7), Image.Resampling.BICUBIC)
 
 
@@ -71,10 +73,10 @@ def damaged() -> Iterator[tuple[str, bytes, str]]:
         data = encoded(large, progressive=True)
         yield "jpg", data[: len(data) * 2 // 3], "truncated JPEG"
         yield "jpg", data[: len(data) // 2] + bytes(len(data) // 2), "truncated JPEG"
-        yield "jpg", data[:300] + os.urandom(5000), "JPEG"
+        yield "jpg", data[:300] + RNG.randbytes(5000), "JPEG"
         data = encoded(large, "TIFF", compression="tiff_lzw")
-        yield "tif", data[: len(data) // 2] + os.urandom(len(data) // 2), "damaged TIFF"
-        yield "heic", b"\0\0\0\x18ftypheic\0\0\0\0heicmif1" + os.urandom(500), "HEIF"
+        yield "tif", data[: len(data) // 2] + RNG.randbytes(len(data) // 2), "damaged TIFF"
+        yield "heic", b"\0\0\0\x18ftypheic\0\0\0\0heicmif1" + RNG.randbytes(500), "HEIF"
 
 
 def make_good(folder: Path) -> None:

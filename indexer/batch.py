@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from indexer.changes import Candidate
 from indexer.loader import Prepared
 from mmsearch.storage.changes import Copy, FailedFile, Move, Touch
-from mmsearch.types import Failure
+from mmsearch.types import Failure, NewItem, NewSegment
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["Batch", "Tally"]
 
@@ -62,3 +67,19 @@ class Batch:
     def full(self, batch_size: int) -> bool:
         """Whether it is time to write."""
         return len(self.images) >= batch_size or self.cheap_changes >= _CHEAP_CHANGES
+
+    def items(self, embeddings: NDArray[np.float32]) -> list[NewItem]:
+        """The images as they are stored, with their embeddings (n, dim) in the same order."""
+        return [
+            NewItem(
+                modality=candidate.file.modality,
+                segments=(NewSegment(embedding),),
+                root_id=candidate.root_id,
+                path=candidate.file.path,
+                size_bytes=candidate.file.size_bytes,
+                mtime_ns=candidate.file.mtime_ns,
+                content_hash=digest,
+                info=prepared.info,
+            )
+            for (digest, (candidate, prepared)), embedding in zip(self.images.items(), embeddings, strict=True)
+        ]

@@ -6,14 +6,14 @@ A batch is one transaction. Whatever ends the process, the batches before it are
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from indexer.batch import Batch, Tally
 from indexer.changes import ALWAYS_RETRIED, Candidate, Changes
 from indexer.loader import Content, Loader, Prepared
 from mmsearch.storage.changes import Copy, FailedFile, Move, Touch
-from mmsearch.types import Failure, NewItem, NewSegment
+from mmsearch.types import Failure, NewItem
 
 if TYPE_CHECKING:
     from mmsearch.protocols import Encoder
@@ -217,7 +217,7 @@ class Pipeline:
         batch, self._batch = self._batch, Batch()
         if batch.empty:
             return
-        items = self._encode(batch.images)
+        items = self._encode(batch)
         started = time.perf_counter()
         self._catalog.write(
             self._encoder.id,
@@ -236,28 +236,13 @@ class Pipeline:
         self._loader.release(batch.images)
         self._advance(len(items))
 
-    def _encode(self, images: Mapping[bytes, tuple[Candidate, Prepared]]) -> list[NewItem]:
-        if not images:
+    def _encode(self, batch: Batch) -> list[NewItem]:
+        if not batch.images:
             return []
         started = time.perf_counter()
-        embeddings = self._encoder.encode_images([prepared.image for _, prepared in images.values()])  # (n, dim)
+        embeddings = self._encoder.encode_images([prepared.image for _, prepared in batch.images.values()])  # (n, dim)
         self.tally.encode_s += time.perf_counter() - started
-        items: list[NewItem] = []
-        for (digest, (candidate, prepared)), embedding in zip(images.items(), embeddings, strict=True):
-            file = candidate.file
-            items.append(
-                NewItem(
-                    modality=file.modality,
-                    segments=(NewSegment(embedding),),
-                    root_id=candidate.root_id,
-                    path=file.path,
-                    size_bytes=file.size_bytes,
-                    mtime_ns=file.mtime_ns,
-                    content_hash=digest,
-                    info=prepared.info,
-                )
-            )
-        return items
+        return batch.items(embeddings)
 
     def _remove_gone(self) -> None:
         gone = [item_id for item_id in self._changes.gone if item_id in self._free]

@@ -95,6 +95,8 @@ def sync(
         interruption.guard(lambda: _look_through(targets, catalog, changes, options, reporter, interruption))
         scanned = time.perf_counter()
         tally, decode_s = _bring_up_to_date(catalog, encoder, changes, options, reporter, interruption)
+        if options.prune and not interruption.asked:
+            _forget_roots(targets, catalog)
         stored = time.perf_counter()
         interruption.guard(lambda: _fold(catalog, encoder, store, progress))
     return IndexSummary(
@@ -141,9 +143,10 @@ def _look_through(
         root = roots.get(target.root)
         known = {} if root is None else known_below(catalog.known_files(root.id), target.below)
         if first is None and not known:
-            if scan.missing:
+            if scan.missing and target.named:
                 raise UsageError(f"{target.absolute} does not exist.", hint="Name a folder or a file that is there.")
-            changes.notices.append(f"There is nothing to index in {target.absolute}.")
+            if not scan.missing:
+                changes.notices.append(f"There is nothing to index in {target.absolute}.")
             continue
         if root is None:
             root = catalog.add_root(target.root)
@@ -192,6 +195,14 @@ def _bring_up_to_date(
             if stopping():
                 pipeline.save()
         return pipeline.tally, loader.busy_s
+
+
+def _forget_roots(targets: Sequence[Target], catalog: Catalog) -> None:
+    """Forget the folders that are gone, now that nothing is stored of them."""
+    missing = {target.root for target in targets if not os.path.lexists(target.root)}
+    for root in catalog.roots():
+        if root.path in missing and not catalog.known_files(root.id):
+            catalog.remove_root(root.id)
 
 
 def _fold(catalog: Catalog, encoder: Encoder, store: VectorStore, progress: Callable[[Progress], None] | None) -> None:

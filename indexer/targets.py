@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmsearch.errors import UsageError
@@ -20,10 +20,12 @@ class Target:
     Attributes:
         root: Absolute path of the root, without symbolic links.
         below: Path relative to the root of the folder or file to look at; empty for all of it.
+        named: The user named it or something in it; otherwise it is a known root inside of what was named.
     """
 
     root: Path
     below: str = ""
+    named: bool = field(default=True, compare=False)
 
     @property
     def absolute(self) -> Path:
@@ -63,7 +65,8 @@ def plan_targets(paths: Sequence[Path], roots: Iterable[Path] = ()) -> list[Targ
             all_roots.add(inside)
         targets.add(_target(inside, real))
     for target in list(targets):
-        targets.update(Target(root) for root in known if root != target.root and root.is_relative_to(target.absolute))
+        inner = (root for root in known if root != target.root and root.is_relative_to(target.absolute))
+        targets.update(Target(root, named=False) for root in inner)
     return sorted(_without_covered(targets), key=lambda target: (target.root, target.below))
 
 

@@ -18,7 +18,7 @@ from PIL import ImageFile
 
 from mmsearch.errors import MediaError
 
-__all__ = ["decoding_bytes", "is_cut_short", "open_image", "sniff"]
+__all__ = ["decoding_bytes", "ends_in_zeros", "lacks_end", "open_image", "sniff"]
 
 # Format -> module and class of its plug-in, imported on first use.
 _PLUGINS = {
@@ -37,6 +37,8 @@ _AVIF_BRANDS = {b"avif", b"avis"}
 # Bytes for each pixel while it is decoded: Pillow's own storage by mode, and what codecs hold beside it.
 _MODE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 _CODEC_BYTES = {"WebP": 12, "AVIF": 10, "HEIF": 10}
+
+_END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 
 
 def sniff(head: bytes) -> str | None:
@@ -146,28 +148,32 @@ def _strip_bytes(image: ImageFile.ImageFile) -> int:
     return pixels * max(depth, 8 * int(tags.get(277, 1))) // 8
 
 
-def is_cut_short(stream: IO[bytes], kind: str, header_end: int) -> bool:
-    """Whether a file lacks its end in a way that its decoder does not notice or does not name.
+def ends_in_zeros(stream: IO[bytes]) -> bool:
+    """Whether zeros fill a file up, as after a broken copy; the position in the stream is lost."""
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - 64))
+    return not any(stream.read(64))
 
-    After a broken copy, zeros may fill a JPEG up. They are valid pixels to the decoder, so only the missing end marker
-    gives such a file away.
+
+def lacks_end(stream: IO[bytes], kind: str, start: int = 0) -> bool:
+    """Whether the mark is missing that ends a file of this format; the position in the stream is lost.
 
     Args:
-        stream: The file; its position is lost.
+        stream: The file.
         kind: Its format.
-        header_end: Where the header ends in a JPEG.
+        start: Where to begin looking for the mark; a preview in the header of a JPEG has one of its own.
     """
-    size = stream.seek(0, os.SEEK_END)
     if kind == "WebP":
+        size = stream.seek(0, os.SEEK_END)
         stream.seek(4)
         return size < 8 + int.from_bytes(stream.read(4), "little")
-    stream.seek(max(header_end, size - 64))
-    if kind != "JPEG" or any(stream.read(64)):
+    mark = _END_MARKS.get(kind)
+    if mark is None:
         return False
-    stream.seek(header_end)
+    stream.seek(start)
     last = b""
     while chunk := stream.read(1 << 20):
-        if b"\xff\xd9" in last + chunk:
+        if mark in last + chunk:
             return False
-        last = chunk[-1:]
+        last = chunk[1 - len(mark) :]
     return True

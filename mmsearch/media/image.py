@@ -20,7 +20,7 @@ from PIL import Image
 from mmsearch.errors import MediaError
 from mmsearch.media.exif import read_exif
 from mmsearch.media.files import content_hash, open_regular, reason_of
-from mmsearch.media.formats import decoding_bytes, is_cut_short, open_image, sniff
+from mmsearch.media.formats import decoding_bytes, ends_in_zeros, lacks_end, open_image, sniff
 from mmsearch.media.pixels import shrink_to_rgb, turn_upright
 from mmsearch.types import MediaInfo
 
@@ -30,6 +30,9 @@ MAX_PIXELS = 500_000_000
 MAX_DECODING_BYTES = 1 << 30
 
 _LARGE_BYTES = 64 << 20
+# JPEG scales by 2, 4 or 8 alone. Just missing one of them would double the cost of a picture and of its resizing, for a
+# difference that is no greater than that between two good resampling filters.
+_DRAFT_SLACK = 0.9
 # A JPEG is handed to its decoder in blocks, and each takes Python's lock once.
 _BLOCK_BYTES = 1 << 20
 _QUIET_MODULES = r"(PIL|pi_heif)\."
@@ -56,7 +59,7 @@ def read_image(
 
     Args:
         source: A file, or its content.
-        target_side: The shorter side stays at least this long where the picture has as many pixels.
+        target_side: Length of the shorter side below which the picture is not shrunk, a JPEG by up to a tenth.
         path: The file that the content came from, for messages.
         max_pixels: Pictures with more pixels are refused by their header.
 
@@ -103,10 +106,12 @@ def _decode(stream: IO[bytes], kind: str, target_side: int, max_pixels: int) -> 
     if size[0] * size[1] > max_pixels:
         raise MediaError(None, f"too many pixels ({size[0]} x {size[1]})")
     if kind == "JPEG":
-        if is_cut_short(stream, kind, header_end):
+        # Zeros are valid pixels to the decoder: only the missing end gives such a file away.
+        if ends_in_zeros(stream) and lacks_end(stream, kind, header_end):
             raise MediaError(None, "truncated JPEG")
         image.decodermaxblock = _BLOCK_BYTES
-        image.draft(None, (min(target_side, size[0]), min(target_side, size[1])))
+        wanted = max(1, round(target_side * _DRAFT_SLACK))
+        image.draft(None, (min(wanted, size[0]), min(wanted, size[1])))
     needed = decoding_bytes(image, kind, size, header_end)
     if needed > MAX_DECODING_BYTES:
         raise MediaError(None, f"too large to decode ({size[0]} x {size[1]} pixels)")
@@ -123,9 +128,8 @@ def _decode(stream: IO[bytes], kind: str, target_side: int, max_pixels: int) -> 
 def _reason(stream: IO[bytes], kind: str, error: Exception) -> str:
     message = str(error).lower()
     words = ("truncated", "not enough", "unexpected end", "beyond end")
-    truncated = isinstance(error, EOFError) or any(word in message for word in words)
-    if not truncated and kind == "WebP":
-        truncated = is_cut_short(stream, kind, 0)
+    named = isinstance(error, EOFError) or any(word in message for word in words)
+    truncated = named or lacks_end(stream, kind)
     return f"{'truncated' if truncated else 'damaged'} {kind}"
 
 

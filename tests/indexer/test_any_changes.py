@@ -96,7 +96,7 @@ class _Remembering(Shelf):
     held: set[bytes]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.lists(operations, min_size=1, max_size=8), min_size=1, max_size=4),
     st.integers(1, 4),

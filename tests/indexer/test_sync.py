@@ -171,6 +171,29 @@ def test_pruning_removes_the_files_of_a_missing_or_empty_folder(shelf: Shelf, ph
     assert shelf.vectors() == {}
 
 
+def test_a_pruned_root_that_is_gone_is_forgotten(shelf: Shelf, photos: Path) -> None:
+    put(photos / "x" / "a.png", 1)
+    put(photos / "b.png", 2)
+    shelf.sync(photos / "x")
+    shelf.sync(photos)
+    (photos / "x" / "a.png").unlink()
+    (photos / "x").rmdir()
+    assert counts(shelf.sync(photos)) == {"unchanged": 1, "kept": 1}
+    assert counts(shelf.sync(photos, prune=True)) == {"unchanged": 1, "removed": 1}
+    assert shelf.roots() == [photos.resolve()]
+    assert counts(shelf.sync(photos)) == {"unchanged": 1}
+
+
+def test_a_missing_root_inside_a_named_folder_is_no_error(shelf: Shelf, photos: Path) -> None:
+    put(photos / "x" / "a.png", 1)
+    put(photos / "b.png", 2)
+    shelf.sync(photos / "x")
+    (photos / "x" / "a.png").unlink()
+    shelf.sync(photos / "x", prune=True)
+    (photos / "x").rmdir()
+    assert counts(shelf.sync(photos)) == {"new": 1, "embedded": 1}
+
+
 def test_a_folder_that_still_holds_other_things_is_not_an_unmounted_disk(shelf: Shelf, photos: Path) -> None:
     put(photos / "a.png", 1)
     put(photos / "notes.txt", b"text")

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from mmsearch.media.formats import decoding_bytes, is_cut_short, open_image, sniff
+from mmsearch.media.formats import decoding_bytes, ends_in_zeros, lacks_end, open_image, sniff
 from tests.media.pictures import DATA, encoded, noise, png_of_zeros, scene
 
 WRITABLE = {"JPEG": "JPEG", "PNG": "PNG", "GIF": "GIF", "WebP": "WEBP", "BMP": "BMP", "TIFF": "TIFF", "AVIF": "AVIF"}
@@ -69,14 +69,24 @@ def test_a_one_bit_picture_costs_a_byte_for_each_pixel() -> None:
     assert _cost(png_of_zeros(1000, 500), "PNG") == 1000 * 500
 
 
-def test_a_jpeg_that_zeros_fill_up_is_cut_short() -> None:
-    data = encoded(noise(200, 200))
-    assert not is_cut_short(io.BytesIO(data), "JPEG", 700)
-    assert not is_cut_short(io.BytesIO(data + bytes(500)), "JPEG", 700)
-    assert is_cut_short(io.BytesIO(data[: len(data) // 2] + bytes(len(data) // 2)), "JPEG", 700)
+def test_zeros_at_the_end_are_seen() -> None:
+    assert ends_in_zeros(io.BytesIO(b"content" + bytes(64)))
+    assert not ends_in_zeros(io.BytesIO(b"content" + bytes(63)))
+    assert not ends_in_zeros(io.BytesIO(bytes(500) + b"content"))
 
 
-def test_a_webp_shorter_than_it_says_is_cut_short() -> None:
-    data = encoded(scene(), "WEBP")
-    assert not is_cut_short(io.BytesIO(data), "WebP", 0)
-    assert is_cut_short(io.BytesIO(data[:-1]), "WebP", 0)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP"])
+def test_the_end_of_a_file_is_found_behind_its_header_alone(kind: str) -> None:
+    data = encoded(scene(), WRITABLE[kind])
+    assert not lacks_end(io.BytesIO(data), kind)
+    assert not lacks_end(io.BytesIO(data + b"trailer"), kind)
+    assert lacks_end(io.BytesIO(data[:-9]), kind)
+    if kind == "JPEG":
+        assert lacks_end(io.BytesIO(b"\xff\xd8 preview \xff\xd9" + data[:-2]), kind, 20)
+
+
+def test_an_end_mark_across_two_blocks_is_found() -> None:
+    for before in range(3):
+        data = bytes((1 << 20) - before) + b"IEND" + bytes(10)
+        assert not lacks_end(io.BytesIO(data), "PNG")
+    assert lacks_end(io.BytesIO(bytes((1 << 20) - 1) + b"IEN" + bytes(10)), "PNG")

@@ -67,11 +67,17 @@ def test_a_jpeg_is_scaled_down_while_it_is_decoded() -> None:
     assert difference(decoded.image, scene(1600, 1200).reduce(8)) < 3
 
 
+def test_a_jpeg_that_just_misses_a_scale_is_scaled_nevertheless() -> None:
+    data = encoded(scene(640, 480))
+    assert read_image(data, target_side=256).image.size == (320, 240)
+    assert read_image(data, target_side=300).image.size == (640, 480)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(1, 300), st.sampled_from(["JPEG", "PNG"]))
-def test_no_picture_gets_smaller_than_was_asked(width: int, height: int, side: int, kind: str) -> None:
+def test_no_picture_gets_much_smaller_than_was_asked(width: int, height: int, side: int, kind: str) -> None:
     decoded = read_image(encoded(Image.new("RGB", (width, height)), kind), target_side=side)
-    assert min(decoded.image.size) >= min(width, height, side)
+    assert min(decoded.image.size) >= min(width, height, 0.9 * side - 1 if kind == "JPEG" else side)
     assert (decoded.info.width, decoded.info.height) == (width, height)
 
 
@@ -124,6 +130,13 @@ def test_half_a_file_is_refused(kind: str) -> None:
 def test_a_truncated_jpeg_is_never_indexed_by_half(kept: float, options: dict[str, int]) -> None:
     data = encoded(noise(320, 240), **options)
     assert _reason(data[: int(len(data) * kept)]) == "truncated JPEG"
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"exif": exif(make="Maker", model="Model")}])
+def test_a_jpeg_cut_anywhere_in_its_header_is_truncated(options: dict[str, object]) -> None:
+    data = encoded(scene(), **options)
+    for length in range(4, 800):
+        assert _reason(data[:length]) == "truncated JPEG"
 
 
 def test_a_jpeg_whose_end_is_filled_with_zeros_is_truncated() -> None:
