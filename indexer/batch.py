@@ -66,7 +66,7 @@ class Batch:
 
     def full(self, batch_size: int) -> bool:
         """Whether it is time to write."""
-        return len(self.images) >= batch_size or self.cheap_changes >= _CHEAP_CHANGES
+        return len(self.images) >= batch_size or self.cheap_changes + len(self.duplicates) >= _CHEAP_CHANGES
 
     def items(self, embeddings: NDArray[np.float32]) -> list[NewItem]:
         """The images as they are stored, with their embeddings (n, dim) in the same order."""
