@@ -23,6 +23,8 @@ _HELD_SCORES = 1 << 22
 # float32 sums of a few hundred products are off by less than this for unit vectors; candidates within it are scored
 # again in float64, so that the order depends neither on the blocks nor on the BLAS.
 _SLACK = 1e-5
+# Where more than this share of the rows is allowed, reading all in order is faster than picking them.
+_DENSE = 0.3
 
 
 class ExactIndex:
@@ -122,9 +124,16 @@ class ExactIndex:
         rows = self._rows(allowed, excluded)
         if len(self) == 0 or len(queries) == 0 or (rows is not None and len(rows) == 0):
             return found_ids, found_scores
+        flags = None
+        if rows is not None and len(rows) > _DENSE * len(self):
+            flags = np.zeros(len(self), dtype=np.bool_)
+            flags[rows] = True
+            rows = None
         slack = _SLACK * np.linalg.norm(queries.astype(np.float64), axis=1)
         shortlists = [_Shortlist(k, float(gap)) for gap in slack]
         for start, scores in self._scored(queries, rows):  # (m, b)
+            if flags is not None:
+                scores[:, ~flags[start : start + scores.shape[1]]] = -np.inf
             for shortlist, line in zip(shortlists, scores, strict=True):
                 shortlist.offer(start, line)
         for query, shortlist in enumerate(shortlists):

@@ -16,7 +16,7 @@ import numpy as np
 
 from mmsearch.vectors.arrays import ArrayFile, DamagedFileError, FileStamp, read_arrays, write_arrays
 from mmsearch.vectors.codes import Codes, ProductCodes, ScalarCodes
-from mmsearch.vectors.hits import best_first, check_queries, contains, empty_hits, nearly_best
+from mmsearch.vectors.hits import Members, best_first, check_queries, contains, empty_hits, nearly_best
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -126,20 +126,22 @@ class InvertedFile:
         """
         queries = check_queries(queries, self.dim, k)
         found_ids, found_scores = empty_hits(len(queries), k)
-        narrow = None
+        narrow, passes = None, None
         excluded = None if excluded is None or len(excluded) == 0 else excluded
         if allowed is not None:
             if excluded is not None:
                 allowed = allowed[~contains(excluded, allowed)]
             if len(allowed) <= NARROW:
                 narrow = allowed[contains(self.ids, allowed)]
+            else:
+                passes = Members(allowed)
         for row, query in enumerate(queries):
             coarse = self.centroids @ query  # (nlist,)
             scorer = self.codes.scorer(query)
             if narrow is not None:
                 ids, scores = narrow, self._score(narrow, coarse, scorer)
             else:
-                visited = list(self._visit(coarse, scorer, nprobe, k, allowed, excluded))
+                visited = list(self._visit(coarse, scorer, nprobe, k, passes, excluded))
                 if not visited:
                     continue
                 ids = np.concatenate([part[0] for part in visited])
@@ -154,12 +156,12 @@ class InvertedFile:
         scorer: Scorer,
         nprobe: int,
         k: int,
-        allowed: NDArray[np.int64] | None,
+        passes: Members | None,
         excluded: NDArray[np.int64] | None,
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Yield ids and scores of lists from the nearest on, until as many candidates came as without a filter."""
         wanted = k * _SEEN_PER_HIT
-        if allowed is not None:
+        if passes is not None:
             wanted = max(wanted, nprobe * len(self) // max(1, len(self.sizes)))
         seen = 0
         for visits, number in enumerate(_nearest_first(coarse, nprobe)):
@@ -167,8 +169,8 @@ class InvertedFile:
                 return
             ids, codes = self.content(number)
             kept = None
-            if allowed is not None:
-                kept = contains(allowed, ids)
+            if passes is not None:
+                kept = passes(ids)
             elif excluded is not None:
                 kept = ~contains(excluded, ids)
             if kept is not None and not kept.all():
@@ -184,10 +186,13 @@ class InvertedFile:
         width = self.codes.code_bytes
         starts = self._first[numbers] * (width + 8) + (places - self._first[numbers]) * width
         scores = np.empty(len(ids), dtype=np.float32)
-        columns = np.arange(width)
+        if len(ids) == 0:
+            return scores
+        codes = np.lib.stride_tricks.sliding_window_view(self._lists, width)  # a code from every byte on
+        starts = np.clip(starts, 0, len(codes) - 1)  # a damaged place may not lead out of the file
         for low in range(0, len(ids), 1024):
             part = starts[low : low + 1024]
-            scores[low : low + len(part)] = scorer(self._lists.take(part[:, None] + columns, mode="clip"))
+            scores[low : low + len(part)] = scorer(codes[part])
         return np.asarray(scores + coarse[numbers])
 
 

@@ -13,7 +13,7 @@ __all__ = ["KINDS", "choose_kind", "lists_of", "shortlist", "tail_limit", "train
 KINDS = ("auto", "flat", "ivf", "hnsw", "pq")
 
 # Up to so many bytes of float16 vectors, reading all of them takes about as long as opening lists would save.
-_FLAT_BYTES = 64 << 20
+_FLAT_BYTES = 32 << 20
 # Beyond so many bytes of 8-bit codes, a quarter of the size is worth the weaker shortlist.
 _SCALAR_BYTES = 2 << 30
 # A choice is kept until the size has moved past its bound by this factor, so that it does not flip to and fro.

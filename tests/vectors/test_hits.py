@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmsearch.vectors.hits import best_first, contains, merge_hits, nearly_best
+from mmsearch.vectors.hits import Members, best_first, contains, merge_hits, nearly_best
 
 
 @given(st.lists(st.integers(0, 30)), st.lists(st.integers(-5, 40)))
@@ -34,3 +34,11 @@ def test_merging_ignores_the_padding_of_the_parts() -> None:
     right = np.array([[2, 3, -1]]), np.array([[0.3, 0.1, -np.inf]], np.float32)
     ids, _ = merge_hits([left, right], 4)
     assert ids.tolist() == [[2, 1, 3, -1]]
+
+
+@given(st.lists(st.integers(-40, 10**4)), st.lists(st.integers(-100, 2 * 10**4)), st.integers(1, 1000))
+def test_members_are_those_of_a_set_however_thin_they_are_spread(among: list[int], ids: list[int], thin: int) -> None:
+    members = np.unique(np.array(among, np.int64)) * thin
+    asked = np.array(ids, np.int64)
+    assert Members(members)(asked).tolist() == np.isin(asked, members).tolist()
+    assert Members(members)(members).all()
