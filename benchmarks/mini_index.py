@@ -20,13 +20,20 @@ from photos import SIZES, photo_folder, warm
 from processes import CommandFailedError, Run, mmsearch_command, run
 from record import record
 
+__all__ = ["index_from_nothing"]
+
 TARGET = 100.0
 
 
-def index(folder: Path, library: Path, count: int) -> tuple[Run, dict[str, float]]:
-    """Index a folder from nothing; returns the run and its stage seconds."""
+def index_from_nothing(folder: Path, library: Path, model: str, count: int) -> tuple[Run, dict[str, float]]:
+    """Index a folder into a library that is not there yet; returns the run and its seconds for each stage.
+
+    Raises:
+        CommandFailedError: Not all of its `count` photographs were stored.
+    """
     shutil.rmtree(library, ignore_errors=True)
-    done = run([mmsearch_command(), "index", folder, "--library", library, "--model", "mini", "--json"])
+    command = [mmsearch_command(), "index", folder, "--library", library, "--model", model, "--json"]
+    done = run(command, env={"MMSEARCH_OFFLINE": "1"})
     summary = json.loads(done.stdout)
     if summary["new"] != count:
         raise CommandFailedError(f"stored {summary['new']} of {count} photographs: {done.stderr[-2000:]}")
@@ -47,8 +54,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mini-index-") as scratch:
         library = Path(scratch) / "library"
         for number in range(arguments.rounds):
-            startup, _ = index(single, library, 1)
-            whole, seconds = index(folder, library, arguments.count)
+            startup, _ = index_from_nothing(single, library, "mini", 1)
+            whole, seconds = index_from_nothing(folder, library, "mini", arguments.count)
             runs.append(whole)
             stages.append(seconds)
             rates.append(arguments.count / whole.wall_s)

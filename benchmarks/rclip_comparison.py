@@ -13,8 +13,6 @@ vectors they stored are compared photograph by photograph (cosine after the mean
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
 import sqlite3
 import statistics
 import tempfile
@@ -24,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mini_index import index_from_nothing
 from photos import SIZES, photo_folder, warm
-from processes import CommandFailedError, Run, mmsearch_command, run
+from processes import CommandFailedError, Run, run
 from rclip_setup import RCLIP_VERSION, Rclip, prepare, prepared
 from record import record
 
@@ -86,13 +85,7 @@ class MmsearchTool:
 
     def index(self, folder: Path, count: int) -> tuple[Run, dict[str, float]]:
         """Index a folder from nothing."""
-        shutil.rmtree(self._library, ignore_errors=True)
-        command = [mmsearch_command(), "index", folder, "--library", self._library, "--model", self._model, "--json"]
-        done = run(command, env={"MMSEARCH_OFFLINE": "1"})
-        summary = json.loads(done.stdout)
-        if summary["new"] != count:
-            raise CommandFailedError(f"mmsearch stored {summary['new']} of {count} photographs: {done.stderr[-2000:]}")
-        return done, summary["stage_seconds"]
+        return index_from_nothing(folder, self._library, self._model, count)
 
     def vectors(self) -> dict[str, np.ndarray]:
         """What it stored: file name -> vector."""
