@@ -66,6 +66,7 @@ class ImageTransform:
     def to_config(self) -> dict[str, Any]:
         """Plain JSON values, for `from_config`."""
         values = asdict(self)
+        values["mean"], values["std"] = list(self.mean), list(self.std)
         return {"size": [values.pop("height"), values.pop("width")], **values}
 
     def __call__(self, image: Image.Image) -> NDArray[np.uint8]:

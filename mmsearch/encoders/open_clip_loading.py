@@ -93,7 +93,7 @@ def _from_cache(source: OpenClipSource, online: bool, load: Callable[[], _T]) ->
         if not _lacks_file(error):
             raise
         if not online:
-            raise model_missing(source, reason_of(error)) from error
+            raise model_missing(source, f"or not all of it ({reason_of(error)})") from error
     finally:
         constants.HF_HUB_OFFLINE = before
     reach_hub(source)

@@ -89,17 +89,17 @@ def fetch_weights(
         full = next((cause for cause in causes(error) if _is_disk(cause)), None)
         if isinstance(full, OSError):
             raise unwritable(cache, full) from error
-        raise model_missing(source, reason_of(error)) from error
+        raise model_missing(source, f"and fetching it failed ({reason_of(error)})") from error
     found = find_weights(source)
     if found is None:
-        raise model_missing(source, "its repository has no weights for open_clip")
+        raise model_missing(source, "and its repository has no weights for open_clip")
     _check_download(source, found[0])
     return found
 
 
 def model_missing(source: OpenClipSource, reason: str = "") -> ModelMissingError:
-    """The error for weights that are not here, with what helps."""
-    said = f": {reason}" if reason else ""
+    """The error for weights that are not here, with what helps; `reason` is a clause to end its sentence with."""
+    said = f", {reason}" if reason else ""
     if source.local is not None:
         return ModelMissingError(
             f"The weights {source.local} are not there{said}.", hint="Bring them back, or index with another model."
@@ -173,13 +173,13 @@ def _size_on_hub(source: OpenClipSource, repository: str, files: tuple[str, ...]
         try:
             return get_hf_file_metadata(hf_hub_url(repository, file), timeout=_REACH_S).size
         except RepositoryNotFoundError as error:
-            reason = f"the hub has no repository {repository}, or shows it only to those who log in"
+            reason = f"and the hub has no repository {repository}, or shows it only to those who log in"
             raise model_missing(source, reason) from error
         except EntryNotFoundError:
             continue
         except Exception as error:
             raise model_missing(source, f"and the hub cannot be reached ({reason_of(error)})") from error
-    raise model_missing(source, f"{repository} has no weights for open_clip")
+    raise model_missing(source, f"and {repository} has no weights for open_clip")
 
 
 def _check_download(source: OpenClipSource, weights: Path) -> None:
@@ -194,7 +194,7 @@ def _check_download(source: OpenClipSource, weights: Path) -> None:
     if digest.hexdigest() != stored.name:
         stored.unlink(missing_ok=True)
         weights.unlink(missing_ok=True)
-        raise model_missing(source, "what was fetched is damaged and was deleted")
+        raise model_missing(source, "since what was fetched is damaged and was deleted")
 
 
 def _is_disk(cause: BaseException) -> bool:

@@ -95,12 +95,15 @@ def _cpu_multiplies_bf16() -> bool:
     if not getattr(torch.backends.mkldnn, "is_available", bool)():
         return False
     # torch's own probes carry names that change, and know more than the flags: whether the system lets AMX be used.
-    for probe in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
-        supported = getattr(torch.cpu, probe, None)
-        if supported is not None and supported():
-            return True
+    probes = [getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")]
+    if any(probe is not None and probe() for probe in probes):
+        return True
+    return None in probes and not _flags().isdisjoint({"amx_bf16", "avx512_bf16"})
+
+
+def _flags() -> frozenset[str]:
+    """What Linux says of the processor; nothing elsewhere."""
     try:
-        flags = set(Path("/proc/cpuinfo").read_text().split())
+        return frozenset(Path("/proc/cpuinfo").read_text().split())
     except OSError:
-        return False
-    return bool(flags & {"amx_bf16", "avx512_bf16"})
+        return frozenset()

@@ -1,0 +1,289 @@
+"""Tiny open_clip models through open_clip's real loading code."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmsearch.encoders import load_encoder
+from mmsearch.encoders.open_clip import OpenClipEncoder
+from mmsearch.errors import EncoderError, ModelMissingError, UnknownEncoderError, UsageError
+from tests.encoders import tiny as tiny_models
+from tests.encoders.conftest import open_clip_encoder, picture
+from tests.encoders.contract import TEXTS, EncoderContract
+
+pytestmark = [pytest.mark.full, pytest.mark.usefixtures("needs_open_clip")]
+
+
+class TestContract(EncoderContract):
+    @pytest.fixture
+    def encoder(self, tiny: OpenClipEncoder) -> OpenClipEncoder:
+        return tiny
+
+
+def test_embeddings_are_those_of_open_clip_itself(tiny: OpenClipEncoder, tiny_folder: Path) -> None:
+    import open_clip
+    import torch
+
+    name = f"local-dir:{tiny_folder}"
+    model, transform = open_clip.create_model_from_pretrained(name)
+    images, texts = [picture(seed, (90, 60)) for seed in range(4)], [*TEXTS, "word " * 200]
+    with torch.inference_mode():
+        from_images = model.eval().encode_image(torch.stack([transform(image) for image in images]), normalize=True)
+        from_texts = model.encode_text(open_clip.get_tokenizer(name)(texts), normalize=True)
+    got = tiny.encode_images([tiny.prepare_image(image) for image in images])
+    assert (got * from_images.numpy()).sum(axis=1).min() > 0.9999
+    np.testing.assert_allclose(tiny.encode_texts(texts), from_texts.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_hardly_turns_an_embedding(tiny: OpenClipEncoder, tiny_folder: Path, precision: str) -> None:
+    half = open_clip_encoder(tiny_folder, precision=precision)
+    prepared = [tiny.prepare_image(picture(seed)) for seed in range(8)]
+    assert (tiny.encode_images(prepared) * half.encode_images(prepared)).sum(axis=1).min() >= 0.99
+
+
+def test_it_says_what_it_is_without_loading_torch(exported: Path, tiny_folder: Path) -> None:
+    code = (
+        "import sys; from mmsearch.encoders import load_encoder; "
+        f"encoder = load_encoder('open_clip/local-dir:{tiny_folder}'); "
+        "print(encoder.dim, encoder.image_size, encoder.encode_texts(['a dog', 'two cats']).shape); "
+        "print([name for name in ('torch', 'open_clip', 'transformers', 'PIL', 'onnx') if name in sys.modules])"
+    )
+    environment = {**os.environ, "MMSEARCH_CACHE": str(exported)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.splitlines() == ["24 48 (2, 24)", "[]"]
+    assert done.stderr == ""
+
+
+def test_the_first_use_exports_the_text_tower_and_says_so(
+    cache: Path, tiny_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str] = []
+    encoder = load_encoder(f"open_clip/local-dir:{tiny_folder}", notify=said.append)
+    assert said == []
+    encoder.encode_images([encoder.prepare_image(picture())])
+    assert len(said) == 1
+    assert "this happens once" in said[0]
+    assert [file.name for file in cache.rglob("text.onnx")] == ["text.onnx"]
+    again = load_encoder(f"open_clip/local-dir:{tiny_folder}", notify=said.append)
+    np.testing.assert_array_equal(again.encode_texts(TEXTS), encoder.encode_texts(TEXTS))
+    assert len(said) == 1
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_checkpoint_of_a_known_architecture_is_used(tmp_path: Path) -> None:
+    tiny_models.register(tmp_path)
+    checkpoint = tiny_models.save_weights(tmp_path / "mine.safetensors", seed=3)
+    encoder = load_encoder(f"open_clip/{tiny_models.TINY}/{checkpoint}", precision="fp32")
+    assert encoder.id == f"open_clip/{tiny_models.TINY}/{checkpoint.resolve()}"
+    assert encoder.encode_texts(["a dog"]).shape == (1, 24)
+
+
+def test_a_changed_checkpoint_is_exported_anew(cache: Path, tmp_path: Path) -> None:
+    small = tiny_models.architecture(layers=1)
+    folder = tiny_models.save_repository(tmp_path / "model", small, seed=1)
+    before = open_clip_encoder(folder).encode_texts(["a dog"])
+    os.utime(folder / "open_clip_model.safetensors")  # touched, but the same
+    said: list[str] = []
+    load_encoder(f"open_clip/local-dir:{folder}", notify=said.append).encode_texts(["a dog"])
+    assert said == []
+    tiny_models.save_repository(folder, small, seed=2)
+    after = open_clip_encoder(folder).encode_texts(["a dog"])
+    assert float((before * after).sum()) < 0.9
+    assert len(list(cache.rglob("text.onnx"))) == 1
+
+
+def test_a_damaged_export_is_made_anew(exported: Path, tiny_folder: Path, cache: Path) -> None:
+    shutil.copytree(exported, cache)
+    (meta,) = cache.rglob("meta.json")
+    expected = open_clip_encoder(tiny_folder).encode_texts(["a dog"])
+    meta.write_text(meta.read_text()[:-20])
+    np.testing.assert_allclose(open_clip_encoder(tiny_folder).encode_texts(["a dog"]), expected, atol=1e-5)
+
+
+def test_texts_are_answered_when_the_weights_are_gone_and_images_are_not(exported: Path, tmp_path: Path) -> None:
+    folder = tiny_models.save_repository(tmp_path / "model", tiny_models.architecture(layers=1))
+    open_clip_encoder(folder).encode_texts(["a dog"])
+    shutil.rmtree(folder)
+    encoder = open_clip_encoder(folder)
+    assert encoder.encode_texts(["a dog"]).shape == (1, 24)
+    with pytest.raises(ModelMissingError, match="are not there"):
+        encoder.encode_images([encoder.prepare_image(picture())])
+
+
+def test_a_path_that_never_was_is_an_unknown_model(tmp_path: Path) -> None:
+    with pytest.raises(UnknownEncoderError, match="There is no checkpoint"):
+        load_encoder(f"open_clip/local-dir:{tmp_path / 'nowhere'}")
+    with pytest.raises(UnknownEncoderError, match="There is no checkpoint"):
+        load_encoder(f"open_clip/ViT-B-32/{tmp_path / 'nowhere.pt'}")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "other architecture", "no weights", "text"])
+def test_weights_that_do_not_load_are_one_sentence(damage: str, tmp_path: Path, tiny_folder: Path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(tiny_folder, folder)
+    weights = folder / "open_clip_model.safetensors"
+    if damage == "truncated":
+        weights.write_bytes(weights.read_bytes()[:5000])
+    elif damage == "other architecture":
+        config = tiny_models.architecture(layers=3)
+        (folder / "open_clip_config.json").write_text(f'{{"model_cfg": {config!r}}}'.replace("'", '"'))
+    elif damage == "no weights":
+        weights.unlink()
+    else:
+        weights.write_text("<html>404</html>")
+    with pytest.raises(EncoderError, match="cannot be loaded") as caught:
+        open_clip_encoder(folder).encode_texts(["a dog"])
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("id", ["open_clip/ViT-B-32/laion2b_s34b_b79k", "open_clip/hf-hub:someone/something"])
+def test_a_model_that_is_not_here_is_not_asked_for_over_the_network_when_offline(id: str) -> None:
+    encoder = load_encoder(id, offline=True)
+    with pytest.raises(ModelMissingError, match="the network is not to be used") as caught:
+        encoder.encode_texts(["a dog"])
+    assert f"mmsearch models pull {id}" in str(caught.value.hint)
+
+
+def test_a_device_that_is_not_there_is_wrong_usage(tiny: OpenClipEncoder, tiny_folder: Path) -> None:
+    import torch
+
+    device = f"cuda:{torch.cuda.device_count()}"
+    encoder = load_encoder(f"open_clip/local-dir:{tiny_folder}", device=device)
+    with pytest.raises(UsageError, match="is not there"):
+        encoder.encode_images([encoder.prepare_image(picture())])
+
+
+def short_of_memory(encoder: OpenClipEncoder, most: int, error: Exception) -> list[int]:
+    """Put a tower in the place of the encoder's that has memory for so many images; returns the sizes it is given."""
+    import torch
+
+    sizes: list[int] = []
+
+    class Tower(torch.nn.Module):
+        def __init__(self, inner: torch.nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, batch: torch.Tensor) -> Any:
+            sizes.append(len(batch))
+            if len(batch) > most:
+                raise error
+            return self.inner(batch)
+
+    tower = encoder._image_tower()
+    tower._tower = Tower(tower._tower)
+    return sizes
+
+
+def out_of_memory(kind: str) -> Exception:
+    import torch
+
+    if kind == "cuda":
+        return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+    return RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+
+
+@pytest.mark.parametrize("kind", ["cuda", "cpu"])
+def test_batches_halve_where_memory_is_short_and_stay_small(tiny: OpenClipEncoder, kind: str) -> None:
+    prepared = [tiny.prepare_image(picture(seed)) for seed in range(11)]
+    expected = tiny.encode_images(prepared)
+    sizes = short_of_memory(tiny, 3, out_of_memory(kind))
+    np.testing.assert_allclose(tiny.encode_images(prepared), expected, atol=2e-5)
+    assert sizes == [11, 5, 2, 2, 2, 2, 2, 1]
+    assert tiny.batch_size == 2
+    sizes.clear()
+    tiny.encode_images(prepared[:4])
+    assert sizes == [2, 2]
+
+
+@pytest.mark.parametrize("kind", ["cuda", "cpu"])
+def test_a_single_image_that_does_not_fit_is_an_error(tiny: OpenClipEncoder, kind: str) -> None:
+    prepared = [tiny.prepare_image(picture(seed)) for seed in range(4)]
+    short_of_memory(tiny, 0, out_of_memory(kind))
+    with pytest.raises(EncoderError, match="does not hold a single image"):
+        tiny.encode_images(prepared)
+
+
+def test_another_failure_of_the_tower_is_an_error_at_once(tiny: OpenClipEncoder) -> None:
+    prepared = [tiny.prepare_image(picture(seed)) for seed in range(4)]
+    sizes = short_of_memory(tiny, 0, RuntimeError("the weights are haunted"))
+    with pytest.raises(EncoderError, match="the weights are haunted"):
+        tiny.encode_images(prepared)
+    assert sizes == [4]
+
+
+def test_what_is_not_a_number_is_an_error(tiny: OpenClipEncoder) -> None:
+    import torch
+
+    tower = tiny._image_tower()
+    with torch.inference_mode():
+        tower._shift = tower._shift * float("nan")
+    with pytest.raises(EncoderError, match="no numbers") as caught:
+        tiny.encode_images([tiny.prepare_image(picture())])
+    assert "fp32" in str(caught.value.hint)
+
+
+def test_threads_prepare_while_another_encodes(tiny: OpenClipEncoder) -> None:
+    images = [picture(seed) for seed in range(32)]
+    stop = threading.Event()
+
+    def encode() -> None:
+        prepared = [tiny.prepare_image(images[0])]
+        while not stop.is_set():
+            tiny.encode_images(prepared)
+
+    busy = threading.Thread(target=encode)
+    busy.start()
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            prepared = list(pool.map(tiny.prepare_image, images))
+    finally:
+        stop.set()
+        busy.join()
+    for image, array in zip(images, prepared, strict=True):
+        np.testing.assert_array_equal(tiny.prepare_image(image), array)
+
+
+@pytest.mark.parametrize("name", ["RN50", "timm", "siglip"])
+def test_other_kinds_of_towers_are_encoded_as_open_clip_does(name: str, tmp_path: Path) -> None:
+    import open_clip
+    import torch
+
+    vision: dict[str, Any] = {
+        "RN50": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
+        "timm": {"image_size": 64, "timm_model_name": "resnet10t", "timm_pool": "avg", "timm_proj": "linear"},
+        "siglip": {
+            "image_size": 224,
+            "timm_model_name": "vit_tiny_patch16_224",
+            "timm_pool": "map",
+            "timm_proj": "none",
+            "timm_model_pretrained": False,
+        },
+    }[name]
+    text = {"no_causal_mask": True, "pool_type": "last"} if name == "siglip" else {}
+    config = {**tiny_models.architecture(layers=1, **text), "vision_cfg": vision, "custom_text": name != "RN50"}
+    if name == "siglip":
+        config["embed_dim"] = 192
+    preprocess = {**tiny_models.PREPROCESS, "resize_mode": "squash"}
+    folder = tiny_models.save_repository(tmp_path / name, config, preprocess=preprocess)
+    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
+    images = [picture(seed, (90, 60)) for seed in range(3)]
+    with torch.inference_mode():
+        expected = (
+            model.eval().encode_image(torch.stack([transform(image) for image in images]), normalize=True).numpy()
+        )
+    for precision, least in (("fp32", 0.9999), ("bf16", 0.99)):
+        encoder = open_clip_encoder(folder, precision=precision)
+        got = encoder.encode_images([encoder.prepare_image(image) for image in images])
+        assert (got * expected).sum(axis=1).min() > least
