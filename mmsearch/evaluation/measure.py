@@ -97,12 +97,14 @@ def evaluate_captions(
         UsageError: None of the pictures can be read.
         EncoderError: The encoder failed.
     """
-    embeddings, read, skipped = _embed_pictures(encoder, captions.images, progress)  # (n, dim)
+    meter = _Meter(progress, len(captions.images) + len(captions.captions))
+    embeddings, read, skipped = _embed_pictures(encoder, captions.images, meter)  # (n, dim)
     places = {number: place for place, number in enumerate(read)}
     kept = [
         (places[owner], text) for owner, text in zip(captions.owners, captions.captions, strict=True) if owner in places
     ]
-    texts = _embed_texts(encoder, [text for _, text in kept])  # (m, dim)
+    meter.total = len(captions.images) + len(kept)
+    texts = _embed_texts(encoder, [text for _, text in kept], meter)  # (m, dim)
     text_to_image, image_to_text = caption_metrics(embeddings, texts, np.array([owner for owner, _ in kept]))
     return CaptionsReport(encoder.id, len(read), len(kept), text_to_image, image_to_text, skipped)
 
@@ -126,25 +128,43 @@ def evaluate_classes(
         UsageError: None of the pictures can be read.
         EncoderError: The encoder failed.
     """
-    embeddings, read, skipped = _embed_pictures(encoder, classes.items, progress)  # (n, dim)
     sentences = [prompt.format(name) for name in classes.names for prompt in prompts]
-    towards = _embed_texts(encoder, sentences).reshape(len(classes.names), len(prompts), -1).mean(axis=1)
+    meter = _Meter(progress, len(classes.items) + len(sentences))
+    embeddings, read, skipped = _embed_pictures(encoder, classes.items, meter)  # (n, dim)
+    towards = _embed_texts(encoder, sentences, meter).reshape(len(classes.names), len(prompts), -1).mean(axis=1)
     towards /= np.maximum(np.linalg.norm(towards, axis=1, keepdims=True), 1e-12)  # (classes, dim)
     labels = np.array([classes.labels[number] for number in read])
     metrics = classification_metrics(embeddings @ towards.T, labels, len(classes.names))
     return ClassesReport(encoder.id, len(classes.names), len(read), metrics, skipped)
 
 
-def _embed_texts(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
-    parts = [encoder.encode_texts(texts[at : at + _TEXTS_AT_ONCE]) for at in range(0, len(texts), _TEXTS_AT_ONCE)]
+class _Meter:
+    """Counts the pictures and texts that are done."""
+
+    def __init__(self, progress: ProgressCallback | None, total: int) -> None:
+        self.total = total
+        self._progress = progress
+        self._done = 0
+        self._start = time.perf_counter()
+
+    def advance(self, count: int) -> None:
+        self._done += count
+        if self._progress is not None:
+            self._progress(Progress("embed", self._done, self.total, time.perf_counter() - self._start))
+
+
+def _embed_texts(encoder: Encoder, texts: Sequence[str], meter: _Meter) -> NDArray[np.float32]:
+    parts: list[NDArray[np.float32]] = []
+    for at in range(0, len(texts), _TEXTS_AT_ONCE):
+        parts.append(encoder.encode_texts(texts[at : at + _TEXTS_AT_ONCE]))
+        meter.advance(len(parts[-1]))
     return np.concatenate(parts)
 
 
 def _embed_pictures(
-    encoder: Encoder, paths: Sequence[Path], progress: ProgressCallback | None
+    encoder: Encoder, paths: Sequence[Path], meter: _Meter
 ) -> tuple[NDArray[np.float32], list[int], tuple[Failure, ...]]:
     """Embed pictures: (n, dim) embeddings, the indices of the n that could be read, and the others with reasons."""
-    start = time.perf_counter()
     parts: list[NDArray[np.float32]] = []
     read: list[int] = []
     skipped: list[Failure] = []
@@ -153,14 +173,13 @@ def _embed_pictures(
     def encode() -> None:
         if batch:
             parts.append(encoder.encode_images(batch))
+            meter.advance(len(batch))
             batch.clear()
-        if progress is not None:
-            elapsed_s = time.perf_counter() - start
-            progress(Progress("embed", len(read) + len(skipped), len(paths), elapsed_s))
 
     for number, result in enumerate(_prepared(encoder, paths)):
         if isinstance(result, Failure):
             skipped.append(result)
+            meter.advance(1)
             continue
         read.append(number)
         batch.append(result)

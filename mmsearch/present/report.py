@@ -16,6 +16,8 @@ __all__ = ["columns", "failure_lines", "index_text", "status_dict", "status_line
 
 # More skipped files than these are left to `mmsearch status --failures`.
 _LISTED = 20
+# A cell beyond this width pushes its own row aside instead of every other one.
+_WIDEST = 56
 _COUNTS = ("new", "changed", "moved", "copied", "removed", "unchanged", "kept")
 
 
@@ -98,8 +100,8 @@ def status_dict(status: LibraryStatus, failures: Sequence[Failure] | None = None
 
 
 def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Rows of cells, each column as wide as its widest cell; the last one is not padded."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    """Rows of cells, each column as wide as its widest cell, up to a limit; the last one is not padded."""
+    widths = [min(_WIDEST, max(map(len, column))) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 

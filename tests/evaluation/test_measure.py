@@ -11,6 +11,7 @@ from PIL import Image
 from mmsearch.encoders.hashing import HashingEncoder
 from mmsearch.errors import UsageError
 from mmsearch.evaluation import (
+    PROMPTS,
     CaptionSet,
     ClassSet,
     evaluate_captions,
@@ -111,7 +112,7 @@ def test_nothing_to_measure_is_a_mistake(tmp_path: Path) -> None:
         evaluate_classes(ColourEncoder(), classes)
 
 
-def test_progress_covers_every_picture_and_batches_keep_their_order(coloured: Path) -> None:
+def test_progress_covers_pictures_and_texts_and_batches_keep_their_order(coloured: Path) -> None:
     seen: list[Progress] = []
     sizes: list[int] = []
 
@@ -123,5 +124,6 @@ def test_progress_covers_every_picture_and_batches_keep_their_order(coloured: Pa
     classes = read_classes(coloured)
     evaluate_classes(Counting(), classes, progress=seen.append)
     assert sizes[:5] == [4, 4, 4, 4, 2]
-    assert [progress.done for progress in seen] == [4, 8, 12, 16, 18]
-    assert {progress.total for progress in seen} == {18}
+    sentences = 6 * len(PROMPTS)
+    assert [progress.done for progress in seen] == [4, 8, 12, 16, 18, 18 + sentences]
+    assert {progress.total for progress in seen} == {18 + sentences}

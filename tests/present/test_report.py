@@ -116,3 +116,5 @@ def test_failures_with_odd_names_stay_on_one_line() -> None:
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
     assert list(columns([("a", "bbb", "c"), ("aaa", "b", "")])) == ["a    bbb  c", "aaa  b"]
+    long = "x" * 80
+    assert list(columns([(long, "1"), ("a", "2")])) == [f"{long}  1", f"{'a':<56}  2"]
