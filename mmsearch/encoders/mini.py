@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmsearch.encoders.mini_text import TextTower
 from mmsearch.errors import EncoderError, ModelMissingError, UsageError
 from mmsearch.types import Modality
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from PIL import Image
 
 __all__ = ["MODELS", "MiniEncoder"]

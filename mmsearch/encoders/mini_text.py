@@ -10,17 +10,19 @@ import json
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmsearch.encoders.wordpiece import WordPiece
 from mmsearch.errors import ModelMissingError
 
 __all__ = ["TextTower", "read_safetensors"]
 
-Array = NDArray[np.float32]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float32]
 
 TYPES = {"F32": np.float32, "F16": np.float16, "I8": np.int8, "I32": np.int32}
 EPSILON = 1e-12

@@ -12,9 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -23,121 +22,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mmsearch.training.backbone import load_backbone
-from mmsearch.training.datasets import CaptionedPhotos, class_names, join, read_captions
+from mmsearch.training.datasets import class_names, join, read_captions
 from mmsearch.training.evaluate import caption_metrics
 from mmsearch.training.export import ImageTower, export_image_tower, export_text_tower, export_vocabulary
 from mmsearch.training.features import (
     calibration_photos,
-    padded,
     photo_features,
     sentence_features,
     tokenise,
     wait_while,
 )
-from mmsearch.training.heads import Head
 from mmsearch.training.losses import class_distillation, contrastive
-from mmsearch.training.text_tower import SentenceTransformer, load_sentence_transformer
+from mmsearch.training.material import Material
+from mmsearch.training.recipe import Recipe
+from mmsearch.training.text_tower import load_sentence_transformer
+from mmsearch.training.towers import DualEncoder
 
-__all__ = ["DualEncoder", "Recipe", "evaluate", "main", "train"]
+__all__ = ["evaluate", "main", "train"]
 
 logger = logging.getLogger(__name__)
 
 PROMPT = "a photo of a {}"
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Everything that training depends on besides its data.
-
-    Attributes:
-        side: Side of the photos in pixels.
-        views: Ways in which training looks at each photo.
-        tuned_layers: Layers of the sentence encoder, from the last, that learn in the second stage.
-        class_weight: Weight of the classifier's word on the photos.
-        mixed_weight: Weight of its word on features pushed towards a class, one that the photos may never show.
-        class_scale: Inverse temperature of both.
-        limit: Tokens that a text is cut at.
-        bfloat16: Half the numbers' length in the sentence encoder while it learns: faster on processors that know it.
-    """
-
-    side: int = 260
-    views: int = 4
-    dim: int = 256
-    hidden: int = 1024
-    dropout: float = 0.3
-    text_dropout: float = 0.1
-    batch: int = 512
-    captions: int = 2
-    epochs: int = 16
-    rate: float = 1e-3
-    decay: float = 0.1
-    tuned_layers: int = 2
-    tuned_epochs: int = 4
-    tuned_rate: float = 5e-5
-    class_weight: float = 0.1
-    mixed_weight: float = 0.1
-    class_scale: float = 30.0
-    limit: int = 128
-    seed: int = 0
-    bfloat16: bool = False
-
-
-class DualEncoder(nn.Module):
-    """The parts that learn: both heads, the sentence encoder's last layers, the temperature."""
-
-    def __init__(self, recipe: Recipe, features: Tensor, sentences: SentenceTransformer) -> None:
-        super().__init__()
-        torch.manual_seed(recipe.seed)
-        center, spread = features.mean(0), features.std(0) + 0.05
-        self.recipe = recipe
-        self.images = Head(features.shape[1], recipe.hidden, recipe.dim, recipe.dropout, center, spread)
-        # Unit vectors of length `width` have entries about this size.
-        scale = torch.full((sentences.width,), sentences.width**-0.5)
-        self.texts = Head(sentences.width, recipe.hidden, recipe.dim, recipe.text_dropout, None, scale)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(14.0)))
-        self.sentences = sentences.requires_grad_(False)
-
-    @property
-    def scale(self) -> Tensor:
-        """Inverse temperature."""
-        return self.log_scale.exp().clamp(max=60.0)
-
-    def read(self, tokens: Sequence[Sequence[int]]) -> Tensor:
-        """Sentence features, with gradients in the last layers only."""
-        ids, mask = padded(tokens)
-        start = len(self.sentences.layers) - self.recipe.tuned_layers
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bfloat16):
-            with torch.no_grad():
-                hidden = self.sentences.run(self.sentences.embed(ids), mask, 0, start)
-            hidden = self.sentences.run(hidden, mask, start)
-        return nn.functional.normalize(self.sentences.pool(hidden.float(), mask), dim=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Material:
-    """What both stages learn from: features of the photos' views, captions, and what the classifier knows."""
-
-    photos: CaptionedPhotos
-    views: tuple[Tensor, ...]
-    tokens: list[list[int]]
-    classifier: tuple[Tensor, Tensor]
-    class_tokens: list[list[int]]
-
-    def batches(self, recipe: Recipe, epochs: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, list[int]]]:
-        """Features (b, width) and for each photo `recipe.captions` captions, photo by photo."""
-        order = np.argsort(self.photos.owners, kind="stable")
-        bounds = np.searchsorted(self.photos.owners[order], np.arange(len(self.photos.photos) + 1))
-        for _ in range(epochs):
-            shuffled = rng.permutation(len(self.photos.photos))
-            for start in range(0, len(shuffled) - recipe.batch + 1, recipe.batch):
-                chosen = shuffled[start : start + recipe.batch]
-                views = rng.integers(0, len(self.views), len(chosen))
-                features = torch.stack([self.views[v][i] for v, i in zip(views, chosen, strict=True)])
-                captions: list[int] = []
-                for i in chosen:
-                    own = order[bounds[i] : bounds[i + 1]]
-                    captions += rng.choice(own, recipe.captions, replace=len(own) < recipe.captions).tolist()
-                yield features, captions
 
 
 def train(model: DualEncoder, material: Material, stage: int, kept: Path, pause: Path | None = None) -> None:
@@ -155,8 +60,8 @@ def train(model: DualEncoder, material: Material, stage: int, kept: Path, pause:
     torch.manual_seed(recipe.seed)
     epochs = recipe.epochs if stage == 1 else recipe.tuned_epochs
     heads = [*model.images.parameters(), *model.texts.parameters(), model.log_scale]
-    groups = [{"params": heads, "lr": recipe.rate if stage == 1 else recipe.rate / 5}]
-    rates = [groups[0]["lr"]]
+    rates = [recipe.rate if stage == 1 else recipe.rate / 5]
+    groups = [{"params": heads, "lr": rates[0]}]
     if stage == 1:
         sentences = _unit(sentence_features(model.sentences, material.tokens, kept, pause))
         names = _unit(sentence_features(model.sentences, material.class_tokens))
@@ -167,17 +72,19 @@ def train(model: DualEncoder, material: Material, stage: int, kept: Path, pause:
     steps = epochs * (len(material.photos.photos) // recipe.batch)
     optimizer = torch.optim.AdamW(groups, weight_decay=recipe.decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.1)
-    owners = torch.arange(recipe.batch).repeat_interleave(recipe.captions)
+    each = recipe.captions if stage == 1 else recipe.tuned_captions
+    owners = torch.arange(recipe.batch).repeat_interleave(each)
     weight, bias = material.classifier
     model.train()
-    for step, (features, captions) in enumerate(material.batches(recipe, epochs, rng)):
+    for step, (features, captions) in enumerate(material.batches(recipe.batch, each, epochs, rng)):
         wait_while(pause)
         if stage == 1:
             texts, classes, chosen = sentences[captions], names, torch.arange(len(names))
         else:
-            chosen = torch.from_numpy(rng.choice(len(weight), 160, replace=False))
+            chosen = torch.from_numpy(rng.choice(len(weight), min(160, len(weight)), replace=False))
             both = [material.tokens[i] for i in captions] + [material.class_tokens[i] for i in chosen]
-            texts, classes = model.read(both).split([len(captions), len(chosen)])
+            read = model.read(both)
+            texts, classes = read[: len(captions)], read[len(captions) :]
         images = model.images(features)
         loss = contrastive(images, model.texts(texts), owners, model.scale)
         classes = model.texts(classes)
@@ -187,13 +94,11 @@ def train(model: DualEncoder, material: Material, stage: int, kept: Path, pause:
         said = torch.softmax((mixed @ weight.T + bias)[:, chosen], 1)
         loss = loss + recipe.mixed_weight * class_distillation(model.images(mixed), classes, said, recipe.class_scale)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
-        if step % 20 == 0:
-            logger.info(
-                "stage %d step %d of %d: loss %.3f, scale %.1f", stage, step, steps, float(loss), float(model.scale)
-            )
+        if step % 10 == 0:
+            logger.info("stage %d step %d of %d: loss %.3f", stage, step, steps, float(loss.detach()))
     model.eval()
 
 
