@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -81,6 +82,10 @@ def query(
     if k < 1:
         raise UsageError(f"-k must be at least 1, not {k}.", hint='For example: mmsearch query "a dog" -k 10')
     modalities = None if types is None else [name.strip() for name in types.split(",")]
+
+    # One query multiplies small matrices: waking more threads for them costs more than it gains. NumPy reads this when
+    # it is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     from mmsearch.engine import SearchEngine
     from mmsearch.query.language import parse
