@@ -31,6 +31,8 @@ Examples:
 Exit codes: 0 with hits, 1 without, 2 wrong usage, 130 after Ctrl-C.
 """
 
+# Below this chance that the best hit matches, the table says so.
+_DOUBTFUL = 0.1
 _MINUS = re.compile(r"-\s+\S.*", re.DOTALL)
 
 app = command_app()
@@ -110,6 +112,8 @@ def query(
         from mmsearch.present.terminal import describe
 
         write(table(hits, describe(sys.stdout), previews=not no_preview, base=Path.cwd()))
+        if hits[0].relevance < _DOUBTFUL:
+            note("There is no good match; these come nearest.")
     return 0
 
 

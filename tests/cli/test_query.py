@@ -128,6 +128,17 @@ def test_a_file_that_is_gone_is_marked(invoke: Invoke, tmp_path: Path) -> None:
     assert "missing" in result.stdout
 
 
+def test_a_table_without_a_good_match_says_so(invoke: Invoke, library: Path) -> None:
+    said = {}
+    for words in ("wolf", "zebra", "sea", "tree"):  # arbitrary, since the hashing encoder knows no animals
+        (row,) = rows(invoke("query", words, "-k", 1, "--library", library, "--json").stdout)
+        table = invoke("query", words, "--library", library)
+        assert table.exit_code == 0
+        assert table.stderr in ("", "There is no good match; these come nearest.\n")
+        said[bool(table.stderr)] = bool(table.stderr) == (float(str(row["relevance"])) < 0.1)
+    assert said == {False: True, True: True}
+
+
 @pytest.mark.parametrize("k", [0, -3])
 def test_k_below_one_is_wrong_usage(invoke: Invoke, library: Path, k: int) -> None:
     result = invoke("query", "dog", "-k", k, "--library", library)
