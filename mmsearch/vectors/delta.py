@@ -8,7 +8,7 @@ import numpy as np
 
 from mmsearch.types import Watermark
 from mmsearch.vectors.exact import ExactIndex
-from mmsearch.vectors.hits import merge_hits
+from mmsearch.vectors.hits import distinct, merge_hits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,7 +66,8 @@ class Delta:
         if self._all_kept and state == self._state:
             return [self._kept.search(queries, k, allowed=allowed)]
         if state.last_removal_id != self._state.last_removal_id:
-            self.removed = np.union1d(self.removed, source.removed_since(self._state.last_removal_id))
+            lost = source.removed_since(self._state.last_removal_id)
+            self.removed = distinct(np.concatenate([self.removed, lost]))
             self._kept.remove(self.removed)
         room = _KEPT_BYTES // (2 * self._dim)
         self._all_kept = True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmsearch.vectors.halves import HALF_SCALE, to_halves, widen
-from mmsearch.vectors.hits import best_first, check_queries, contains, empty_hits, nearly_best
+from mmsearch.vectors.hits import best_first, check_queries, contains, distinct, empty_hits, nearly_best
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +89,7 @@ class ExactIndex:
 
     def remove(self, ids: NDArray[np.int64]) -> int:
         """Remove the vectors with these ids, as far as they are there; returns how many were."""
-        kept = ~contains(np.unique(np.asarray(ids, dtype=np.int64)), self.ids)
+        kept = ~contains(distinct(np.asarray(ids, dtype=np.int64)), self.ids)
         removed = len(kept) - int(np.count_nonzero(kept))
         if removed:
             self.ids, self.halves = self.ids[kept], self.halves[kept]

@@ -79,9 +79,10 @@ def lists_of(kind: str | None) -> int:
 
 
 def _lists(count: int) -> int:
-    """About twice the square root of the count, a power of two, at least 16 vectors in each."""
-    wanted = min(2 * math.sqrt(count), count / 16, _MOST_LISTS)
-    return 1 << round(math.log2(max(1.0, wanted)))
+    """About 2.5 times the square root of the count, at least 16 vectors in each; whole steps of an eighth."""
+    wanted = max(1, int(min(2.5 * math.sqrt(count), count / 16, _MOST_LISTS)))
+    step = 1 << max(0, wanted.bit_length() - 4)
+    return wanted // step * step
 
 
 def _parts(dim: int) -> int:

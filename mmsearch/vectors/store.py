@@ -11,7 +11,6 @@ import numpy as np
 
 from mmsearch.vectors.arrays import DamagedFileError
 from mmsearch.vectors.delta import Delta
-from mmsearch.vectors.fold import fold
 from mmsearch.vectors.hits import check_queries, merge_hits
 from mmsearch.vectors.manifest import MANIFEST_NAME, Manifest, folder_name, read_manifest
 from mmsearch.vectors.sampling import SAMPLE_SIZE, Sampler
@@ -148,6 +147,9 @@ class VectorStore:
             UsageError: There is no such kind.
             StorageError: The files could not be written; those of before still hold.
         """
+        # A query needs none of what building an index does.
+        from mmsearch.vectors.fold import fold
+
         state = source.watermark()
         snapshot = None if force else self._usable(source, state)
         fold(self.folder, self._encoder_id, source, state, snapshot, kind=kind, progress=progress)

@@ -21,7 +21,7 @@ HELD_OUT = 128
 _HITS = 10
 # recall@10 to reach: for queries that lie among the vectors, as pictures do, and for queries that lie beside them, as
 # texts do among pictures.
-TARGETS = {"near": 0.98, "far": 0.96}
+TARGETS = {"near": 0.975, "far": 0.96}
 
 
 class Trial:

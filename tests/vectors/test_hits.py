@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmsearch.vectors.hits import Members, best_first, contains, merge_hits, nearly_best
+from mmsearch.vectors.hits import Members, best_first, contains, distinct, merge_hits, nearly_best
 
 
 @given(st.lists(st.integers(0, 30)), st.lists(st.integers(-5, 40)))
@@ -42,3 +42,8 @@ def test_members_are_those_of_a_set_however_thin_they_are_spread(among: list[int
     asked = np.array(ids, np.int64)
     assert Members(members)(asked).tolist() == np.isin(asked, members).tolist()
     assert Members(members)(members).all()
+
+
+@given(st.lists(st.integers(-9, 9) | st.integers(-(2**40), 2**40)))
+def test_distinct_ids_are_a_sorted_set(ids: list[int]) -> None:
+    assert distinct(np.array(ids, np.int64)).tolist() == sorted(set(ids))

@@ -20,7 +20,7 @@ dims = st.sampled_from([64, 256, 384, 512, 768, 1024])
 def test_small_libraries_are_flat_and_large_ones_have_lists() -> None:
     assert choose_kind(0, 512) == choose_kind(10_000, 512) == "flat"
     assert re.fullmatch(r"ivf\d+,sq8", choose_kind(500_000, 512))
-    assert choose_kind(1_000_000, 256) == "ivf2048,sq8"
+    assert choose_kind(1_000_000, 256) == "ivf2304,sq8"
     assert re.fullmatch(r"ivf\d+,pq128", choose_kind(10_000_000, 512))
     assert choose_kind(500_000, 512, resident=True) == "hnsw32"
 
