@@ -58,6 +58,7 @@ class SearchEngine:
         offline: bool = False,
         device: str | None = None,
         precision: str | None = None,
+        notify: Callable[[str], None] | None = None,
     ) -> Self:
         """Open a library.
 
@@ -69,6 +70,7 @@ class SearchEngine:
             offline: Never fetch a model.
             device: Where the encoder runs, such as ``cuda``; chosen by the machine when None.
             precision: ``fp32``, ``fp16`` or ``bf16``; chosen by the machine when None.
+            notify: Called with a sentence before something that takes long, such as fetching a model.
 
         Raises:
             LibraryNotFoundError: There is no library and `create` is False.
@@ -80,7 +82,12 @@ class SearchEngine:
         folder = find_library(None if library is None else Path(library))
         there = (folder / "catalog.sqlite3").exists()
         # An encoder that does not exist must not leave an empty library behind.
-        options: dict[str, Any] = {"offline": offline, "device": device, "precision": precision}
+        options: dict[str, Any] = {
+            "offline": offline,
+            "device": device,
+            "precision": precision,
+            "notify": notify,
+        }
         wanted = load_encoder(model or DEFAULT_MODEL, **options) if model is not None or not there else None
         if not there and not create:
             raise LibraryNotFoundError(f"There is no library at {folder}.", hint="To make one: mmsearch index ./photos")
@@ -177,11 +184,16 @@ class SearchEngine:
             EncoderError: The encoder failed; everything before that is saved.
             StorageError: The disk is full or read-only; everything before that is saved.
         """
+        from PIL import Image
+
         from indexer.sync import SyncOptions, sync
         from mmsearch.storage.lock import WriterLock
 
         with WriterLock(self.library, "mmsearch index"):
-            self.catalog.register_encoder(self.encoder.id, self.encoder.dim)
+            if not self.catalog.encoders():
+                # A model whose weights do not load must not claim the library for itself.
+                side = self.encoder.image_size
+                self.encoder.encode_images([self.encoder.prepare_image(Image.new("RGB", (side, side)))])
             return sync(
                 [Path(path) for path in paths],
                 self.catalog,

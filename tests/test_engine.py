@@ -15,6 +15,7 @@ from mmsearch.errors import (
     EncoderMismatchError,
     LibraryLockedError,
     LibraryNotFoundError,
+    ModelMissingError,
     QueryError,
     UnknownEncoderError,
     UsageError,
@@ -178,6 +179,25 @@ def test_opening_what_is_not_there_makes_nothing(tmp_path: Path) -> None:
     with pytest.raises(UnknownEncoderError):
         SearchEngine.open(tmp_path / "nowhere", model="no such model", create=True, read_only=False)
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_model_that_does_not_load_does_not_claim_the_library(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "library"
+
+    def fail(self: HashingEncoder, images: object) -> None:
+        raise ModelMissingError("The weights are not there.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(HashingEncoder, "encode_images", fail)
+        with (
+            SearchEngine.open(library, model="hashing", create=True, read_only=False) as engine,
+            pytest.raises(ModelMissingError),
+        ):
+            engine.index([photos])
+    with SearchEngine.open(library, model="mini", read_only=False) as engine:
+        assert engine.catalog.encoders() == ()
 
 
 def test_a_second_writer_is_told_who_holds_the_library(engine: SearchEngine, photos: Path) -> None:

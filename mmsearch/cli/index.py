@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mmsearch.cli.options import Device, Library, Model, Offline, Precision, command_app
-from mmsearch.cli.output import notes, write_lines
+from mmsearch.cli.output import note, notes, write_lines
 from mmsearch.cli.parameters import PlainCommand
 from mmsearch.errors import UsageError
 
@@ -83,7 +83,14 @@ def index(
     _check_paths(paths, library)
     with (
         SearchEngine.open(
-            library, model=model, create=True, read_only=False, offline=offline, device=device, precision=precision
+            library,
+            model=model,
+            create=True,
+            read_only=False,
+            offline=offline,
+            device=device,
+            precision=precision,
+            notify=note,
         ) as engine,
         progress_display(sys.stderr, describe(sys.stderr)) as progress,
     ):

@@ -93,7 +93,7 @@ def query(
     from mmsearch.query.language import parse
 
     wanted = parse(terms, stdin=_standard_input)
-    with SearchEngine.open(library, model=model, offline=offline) as engine:
+    with SearchEngine.open(library, model=model, offline=offline, notify=note) as engine:
         hits = engine.search(wanted, k, modalities=modalities, rerank=rerank)
     if not hits:
         note("No match.")
