@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from mmsearch.encoders.precision import Precision, choose_device, choose_precision, torch_type
 from mmsearch.encoders.text_export import reference_embeddings
+from mmsearch.encoders.workers import Workers, cores
 from mmsearch.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageTower", "TorchTextTower"]
 
-_BATCHES = {"cpu": 32, "cuda": 256, "mps": 64}
+_BATCHES = {"cuda": 256, "mps": 64}
+_CPU_BATCH, _EACH = 32, 8  # at least so many images at once, and so many for each worker
 _TEXTS = 64
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
 
@@ -41,7 +43,8 @@ class ImageTower:
     def __init__(self, loaded: LoadedModel, device: str | None, precision: Precision | None) -> None:
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
-        self.batch_size = _BATCHES[self.device.type]
+        self._workers = Workers(cores()) if self.device.type == "cpu" else None
+        self.batch_size = max(_CPU_BATCH, _EACH * self._workers.count) if self._workers else _BATCHES[self.device.type]
         self._largest = 8 * self.batch_size  # a caller that asks for more is served in parts
         self._type = torch_type(self.precision)
         transform = loaded.transform
@@ -98,7 +101,7 @@ class ImageTower:
     def _attempt(self, images: Sequence[NDArray[Any]]) -> NDArray[np.float32] | None:
         """One batch; None where memory did not hold it and a smaller one may fit."""
         try:
-            return self._forward(images)
+            return np.concatenate(self._workers.map(self._forward, images)) if self._workers else self._forward(images)
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise EncoderError(f"The image tower failed: {error}") from error

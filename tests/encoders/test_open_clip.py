@@ -183,7 +183,20 @@ def short_of_memory(encoder: OpenClipEncoder, most: int, error: Exception) -> li
 
     tower = encoder._image_tower()
     tower._tower = Tower(tower._tower)
+    tower._workers = None  # one call for each batch
     return sizes
+
+
+def test_memory_that_runs_out_in_one_of_several_workers_halves_the_batch(tiny: OpenClipEncoder) -> None:
+    prepared = [tiny.prepare_image(picture(seed)) for seed in range(32)]
+    expected = tiny.encode_images(prepared)
+    workers = tiny._image_tower()._workers
+    sizes = short_of_memory(tiny, 3, out_of_memory("cpu"))
+    tiny._image_tower()._workers = workers
+    np.testing.assert_allclose(tiny.encode_images(prepared), expected, atol=2e-5)
+    assert workers is not None
+    assert max(sizes[-workers.count :]) <= 3
+    assert tiny.batch_size <= 3 * workers.count
 
 
 def out_of_memory(kind: str) -> Exception:
