@@ -253,6 +253,8 @@ class FaissIndex:
         if hasattr(faiss, "OnDiskInvertedLists") and file.file.is_in_place():
             lists = faiss.OnDiskInvertedLists(index.nlist, index.code_size, str(file.file.path))
             lists.read_only = True
+            # Else every search starts a thread for each list it visits, which takes longer than reading them.
+            lists.prefetch_nthread = 0
             lists.totsize = file.file.size_bytes
             sizes = file.sizes.astype(np.uint64)
             lists.set_all_lists_sizes(faiss.swig_ptr(sizes))
