@@ -116,7 +116,7 @@ class Retriever:
     def _background(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores (terms, sample) of each term against a sample of the library."""
         _, vectors = self._store.sample(self._source)
-        return embeddings @ vectors.T
+        return np.asarray(embeddings @ vectors.T)
 
     def _calibration(self, term: Term) -> Calibration:
         pair: Pair = "text-image" if isinstance(term.content, str) else "image-image"

@@ -233,17 +233,19 @@ class EncoderRecord:
 
 @dataclass(frozen=True, slots=True)
 class Watermark:
-    """How far the catalog has got; equal watermarks mean equal sets of vectors.
+    """How far a catalog has got; equal watermarks of one catalog mean equal sets of vectors.
 
     Attributes:
         last_segment_id: Highest segment id that has a vector of the encoder, 0 when there is none.
         last_removal_id: Highest id in the log of removed segments, 0 when there is none.
         count: Number of vectors of the encoder.
+        catalog: Which catalog this is of; a library that was made anew at the same place has another.
     """
 
     last_segment_id: int
     last_removal_id: int
     count: int
+    catalog: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,6 +209,21 @@ def test_a_second_writer_is_told_who_holds_the_library(engine: SearchEngine, pho
         other.index([photos])
 
 
+def test_index_files_of_a_library_that_was_made_anew_are_not_believed(
+    engine: SearchEngine, photos: Path, tmp_path: Path
+) -> None:
+    others = tmp_path / "others"
+    others.mkdir()
+    for number in range(41):  # as many as before, so that the counts agree
+        Image.new("RGB", (16, 16), (number * 6, 255 - number * 6, number)).save(others / f"{number:02}.png")
+    for file in engine.library.glob("catalog.sqlite3*"):
+        file.unlink()
+    with SearchEngine.open(engine.library, model="hashing", create=True, read_only=False) as anew:
+        anew.index([others])
+        assert names(anew.search(str(others / "07.png"), k=1)) == ["07.png"]
+        assert anew.search(Image.open(photos / "00.png"), k=1)[0].score < 0.99
+
+
 def test_a_rebuild_changes_no_answer(engine: SearchEngine) -> None:
     before = engine.search("a dog", k=41)
     assert engine.rebuild()["vectors"] == 41

@@ -49,11 +49,12 @@ class CatalogVectors:
 
     def watermark(self) -> Watermark:
         """How far the catalog has got."""
-        ((last_segment, count, last_removal),) = self._session.rows(
-            "SELECT last_segment_id, vector_count, (SELECT max(id) FROM removals) FROM encoders WHERE id = ?",
+        ((last_segment, count, last_removal, catalog),) = self._session.rows(
+            "SELECT last_segment_id, vector_count, (SELECT max(id) FROM removals),"
+            " (SELECT value FROM meta WHERE key = 'library_id') FROM encoders WHERE id = ?",
             (self._key,),
         )
-        return Watermark(last_segment, last_removal or 0, count)
+        return Watermark(last_segment, last_removal or 0, count, catalog)
 
     def read(
         self, after_segment_id: int = 0, batch_size: int = 65536

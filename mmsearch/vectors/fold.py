@@ -123,7 +123,8 @@ def _made(job: Fold, snapshot: Snapshot | None, asked: str) -> Manifest | None:
     """Write new files; None where those of before will do."""
     current = None if snapshot is None else snapshot.manifest.kind
     kind = rule.choose_kind(job.state.count, job.source.dim, asked=asked, current=current)
-    if snapshot is not None and kind == current and _agrees(snapshot, job.source):
+    same = snapshot is not None and snapshot.manifest.watermark.catalog == job.state.catalog
+    if snapshot is not None and same and kind == current and _agrees(snapshot, job.source):
         if snapshot.manifest.watermark == job.state and snapshot.manifest.asked == asked:
             return None
         grown = _grown(job, snapshot)

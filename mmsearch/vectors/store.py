@@ -173,7 +173,7 @@ class VectorStore:
         if snapshot is None:
             return None
         mark = snapshot.manifest.watermark
-        if state.last_removal_id < mark.last_removal_id:
+        if state.catalog != mark.catalog or state.last_removal_id < mark.last_removal_id:
             return None
         if state.last_removal_id == mark.last_removal_id and (
             state.last_segment_id < mark.last_segment_id
