@@ -42,9 +42,11 @@ class Delta:
     def continues(self, snapshot: Snapshot | None, state: Watermark) -> bool:
         """Whether it belongs to these files, and to this catalog as it went on."""
         base = None if snapshot is None else snapshot.manifest.watermark
+        same_catalog = self._state.catalog in ("", state.catalog)
         same_log = state.last_removal_id == self._state.last_removal_id
         return (
             self._base == base
+            and same_catalog
             and state.last_removal_id >= self._state.last_removal_id
             and not (same_log and (state.count < self._state.count))
         )

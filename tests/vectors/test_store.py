@@ -315,6 +315,23 @@ def test_files_of_another_catalog_are_not_believed(kind: str, tmp_path: Path) ->
     check_exact(store, other)
 
 
+@pytest.mark.parametrize("folded", [True, False])
+def test_a_catalog_made_anew_is_told_from_the_old_one_at_once(folded: bool, tmp_path: Path) -> None:
+    old, new = MemorySource(DIM, catalog="old"), MemorySource(DIM, catalog="new")
+    old.add(clustered(200, DIM))
+    new.add(clustered(200, DIM, seed=1))
+    assert old.watermark() == new.watermark()
+    store = VectorStore(tmp_path, "test", DIM)
+    if folded:
+        store.fold(old)
+    check_exact(store, old)
+    check_exact(store, new)
+    assert store.pending(new) == 200
+    check_exact(store, old)
+    assert store.fold(new).watermark.catalog == "new"
+    check_exact(store, new)
+
+
 def test_another_process_that_folds_is_noticed(tmp_path: Path) -> None:
     source = source_of(300)
     writer, reader = VectorStore(tmp_path, "test", DIM), VectorStore(tmp_path, "test", DIM)

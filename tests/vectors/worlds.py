@@ -28,8 +28,9 @@ def clustered(count: int, dim: int, seed: int = 0, *, clusters: int = 200, world
 class MemorySource:
     """A `VectorSource` in memory; ids ascend and are never used twice."""
 
-    def __init__(self, dim: int, encoder_id: str = "test") -> None:
+    def __init__(self, dim: int, encoder_id: str = "test", catalog: str = "one") -> None:
         self.dim = dim
+        self.catalog = catalog
         self.encoder_id = encoder_id
         self.vectors: dict[int, NDArray[np.float32]] = {}
         self.log: list[int] = []
@@ -53,7 +54,7 @@ class MemorySource:
         return np.fromiter(self.vectors, dtype=np.int64, count=len(self.vectors))
 
     def watermark(self) -> Watermark:
-        return Watermark(max(self.vectors, default=0), len(self.log), len(self.vectors))
+        return Watermark(max(self.vectors, default=0), len(self.log), len(self.vectors), self.catalog)
 
     def read(
         self, after_segment_id: int = 0, batch_size: int = 65536
