@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -97,6 +96,8 @@ _FAMILIES: dict[str, Callable[[str, str | None, str | None, bool, _Notify], Enco
 
 def _unknown(id: str) -> UnknownEncoderError:
     """The error for an id outside every family, with what was probably meant."""
+    import difflib
+
     from mmsearch.encoders.open_clip_source import FAMILY, known_tags
 
     tagged = [f"{model}/{tag}" for model, tags in known_tags().items() for tag in tags]

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -149,6 +148,8 @@ class ModelFolder:
         Raises:
             StorageError: The disk is full or not writable.
         """
+        import shutil
+
         before = self.read()
         replaced = before.text.folder if before and before.text else None
         written = self.path / f"{_META}.{os.getpid()}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import shutil
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -166,6 +165,8 @@ class OpenClipEncoder:
 
     def _export(self, loaded: LoadedModel) -> ModelMeta:
         """Put the text tower and a description of the model into its folder."""
+        import shutil
+
         from mmsearch.encoders.open_clip_loading import quiet
         from mmsearch.encoders.text_export import NotExportableError, export_text_tower, reference_embeddings
 

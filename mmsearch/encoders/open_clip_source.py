@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import ast
-import difflib
 import re
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from mmsearch.errors import UnknownEncoderError
+
+if TYPE_CHECKING:
+    import ast
 
 __all__ = ["FAMILY", "OpenClipSource", "known_models", "known_tags"]
 
@@ -120,6 +121,8 @@ def known_tags() -> dict[str, tuple[str, ...]]:
 
     Importing open_clip costs seconds, so its table, which is a literal built of calls, is read from the source.
     """
+    import ast
+
     package = _package()
     try:
         tree = ast.parse((package / "pretrained.py").read_bytes()) if package else None
@@ -142,6 +145,8 @@ def known_tags() -> dict[str, tuple[str, ...]]:
 
 
 def _keywords(node: ast.expr) -> tuple[str, ...]:
+    import ast
+
     return tuple(word.arg for word in node.keywords if word.arg) if isinstance(node, ast.Call) else ()
 
 
@@ -164,6 +169,8 @@ def _known_architecture(architecture: str, name: str) -> str:
 
 
 def _unknown(name: str, spelled: str) -> UnknownEncoderError:
+    import difflib
+
     ids = [f"{FAMILY}/{model}/{tag}" for model, tags in known_tags().items() for tag in tags]
     matches = difflib.get_close_matches(spelled, ids, n=3, cutoff=0.5)
     meant = f"Did you mean {' or '.join(matches)}? " if matches else ""

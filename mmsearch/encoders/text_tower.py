@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +38,25 @@ class TextTower:
 
     def __init__(self, folder: Path, meta: TextMeta) -> None:
         self._meta = meta
-        with ThreadPoolExecutor(1) as thread:  # the tokenizer and the session take equally long to load
-            session = thread.submit(_session, folder / "text.onnx")
+        self._session: Any = None
+        failed: list[Exception] = []
+
+        def load() -> None:
+            try:
+                self._session = _session(folder / "text.onnx")
+                if meta.trimmed and meta.wrap is not None:
+                    self.embed(np.array([meta.wrap], np.int64))  # pages the weights in
+            except Exception as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=load)  # takes as long as the tokenizer does
+        thread.start()
+        try:
             self._tokens = TextTokens(folder, meta)
-            self._session = session.result()
+        finally:
+            thread.join()
+        if failed:
+            raise failed[0]
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed n texts: (n, dim) float32, rows L2-normalised.
