@@ -6,11 +6,14 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from mmsearch import config
 from mmsearch.encoders.model_folder import ModelFolder, ModelMeta, hub_folder, unwritable
 from mmsearch.errors import MmsearchError, ModelMissingError, UnknownEncoderError, UsageError
+
+if TYPE_CHECKING:
+    from mmsearch.encoders.open_clip_source import OpenClipSource
 
 __all__ = ["ModelInfo", "list_models", "path", "pull", "remove"]
 
@@ -82,10 +85,9 @@ def pull(
     if model_id == "mini":
         return path(model_id)
     from mmsearch.encoders.open_clip import OpenClipEncoder
-    from mmsearch.encoders.open_clip_source import OpenClipSource
     from mmsearch.encoders.open_clip_weights import fetch_weights
 
-    source = OpenClipSource.parse(model_id)
+    source = _parsed(model_id)
     encoder = OpenClipEncoder(source, offline=offline, notify=notify)
     weights, _ = fetch_weights(source, offline=offline, notify=notify, progress=progress)
     encoder.describe()
@@ -152,13 +154,17 @@ def _installed(meta: ModelMeta) -> ModelInfo:
     return ModelInfo(meta.id, "installed", size, meta.dim, "; ".join(notes))
 
 
-def _places(model_id: str) -> tuple[ModelFolder, Path | None]:
-    """The folder of a model, be it there or not, and its weights if they are on this machine."""
+def _parsed(model_id: str) -> OpenClipSource:
     from mmsearch.encoders.open_clip_source import FAMILY, OpenClipSource
 
     if not model_id.startswith(f"{FAMILY}/"):
         raise UnknownEncoderError(f"There is no model {model_id!r}.", hint="See what there is: mmsearch models list")
-    source = OpenClipSource.parse(model_id)
+    return OpenClipSource.parse(model_id)
+
+
+def _places(model_id: str) -> tuple[ModelFolder, Path | None]:
+    """The folder of a model, be it there or not, and its weights if they are on this machine."""
+    source = _parsed(model_id)
     folder = ModelFolder(source.id)
     meta = folder.read()
     if meta is not None and Path(meta.weights.path).exists():

@@ -144,14 +144,14 @@ def test_ctrl_c_saves_what_is_done_and_says_how_to_go_on(
 
     def interrupted(self: HashingEncoder, images: Sequence[Any]) -> np.ndarray:
         embedded.append(len(images))
-        if len(embedded) == 2:
+        if len(embedded) == 3:  # the first call tries the model out on a blank picture
             os.kill(os.getpid(), signal.SIGINT)
         return encode(self, images)
 
     monkeypatch.setattr(HashingEncoder, "encode_images", interrupted)
     result = index(folder, "--batch-size", 2, "--threads", 1)
     assert result.exit_code == 130
-    saved = sum(embedded)
+    saved = sum(embedded[1:])
     assert saved < 8
     assert result.stderr.endswith(f"Saved {saved} photos. Run the same command again to go on.\n")
     monkeypatch.undo()
@@ -165,7 +165,7 @@ def test_a_failing_model_ends_the_run_with_code_1_and_keeps_what_is_done(
 
     def failing(self: HashingEncoder, images: Sequence[Any]) -> np.ndarray:
         calls.append(len(images))
-        if len(calls) > 2:
+        if len(calls) > 3:  # the first call tries the model out on a blank picture
             raise EncoderError("The model failed.")
         return encode(self, images)
 
