@@ -156,7 +156,7 @@ class Retriever:
                 raise QueryError(f"Cannot search by {_named(content)}: {error.reason}.") from error
         else:
             picture = content.convert("RGB")
-        return self._encoder.encode_images([self._encoder.prepare_image(picture)])[0]
+        return np.asarray(self._encoder.encode_images([self._encoder.prepare_image(picture)])[0])
 
     def _stored(self, path: Path) -> NDArray[np.float32] | None:
         """The embedding of a picture that lies in the library unchanged, else None."""
