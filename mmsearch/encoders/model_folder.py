@@ -64,13 +64,14 @@ class TextMeta:
     """How the exported text tower is fed.
 
     Attributes:
-        folder: Name of the folder, inside the model's, that holds ``text.onnx`` and ``tokenizer.json``.
+        folder: Name of the folder, inside the model's, that holds ``text.onnx`` and the tokenizer.
         context_length: Most tokens it takes.
         trimmed: Whether it takes fewer as well; otherwise every text is padded to the context length.
         pad_id: Token that fills up.
         clean: How a text is cleaned before it is cut into tokens: ``lower``, ``whitespace`` or ``canonicalize``.
         wrap: Tokens that go before and after a text; None where the tokenizer itself adds them.
         zeroed: Token that is replaced by 0, or None.
+        special: Tokens that stand for themselves in a text, for a tokenizer that is made of its byte pairs.
     """
 
     folder: str
@@ -80,6 +81,7 @@ class TextMeta:
     clean: str
     wrap: tuple[int, int] | None
     zeroed: int | None = None
+    special: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +199,8 @@ def _decoded(values: dict[str, Any]) -> ModelMeta:
         raise ValueError("another format")
     text = values.pop("text")
     if text is not None:
-        wrap = text.pop("wrap")
-        text = TextMeta(wrap=None if wrap is None else (int(wrap[0]), int(wrap[1])), **text)
+        wrap, special = text.pop("wrap"), tuple(text.pop("special"))
+        text = TextMeta(wrap=None if wrap is None else (int(wrap[0]), int(wrap[1])), special=special, **text)
     return ModelMeta(weights=Weights(**values.pop("weights")), text=text, **values)
 
 

@@ -6,7 +6,7 @@ import re
 import string
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
     from mmsearch.encoders.model_folder import TextMeta
 
-__all__ = ["CLEANERS", "TextTokens", "padded"]
+__all__ = ["CLEANERS", "MERGES", "VOCABULARY", "TextTokens", "padded"]
 
+VOCABULARY, MERGES = "vocabulary.json", "merges.txt"
+_WORDS = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
 # What ftfy and html.unescape leave as it is: printable ASCII without an ampersand, and the usual white space.
 _PLAIN = re.compile(r"[\t\n\r\x20-\x25\x27-\x7e]*")
 _WITHOUT_PUNCTUATION = str.maketrans("_", " ", string.punctuation.replace("_", ""))
@@ -28,7 +30,7 @@ class TextTokens:
     """The tokenizer of one exported text tower.
 
     Args:
-        folder: Holds ``tokenizer.json``.
+        folder: Holds ``vocabulary.json`` and ``merges.txt``, or ``tokenizer.json``.
         meta: How texts are cleaned, wrapped and cut.
 
     Raises:
@@ -36,12 +38,10 @@ class TextTokens:
     """
 
     def __init__(self, folder: Path, meta: TextMeta) -> None:
-        from tokenizers import Tokenizer
-
         self._meta = meta
         self._clean = CLEANERS[meta.clean]
         try:
-            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            self._tokenizer = _byte_pairs(folder, meta) if meta.special else _whole(folder)
         except Exception as error:  # tokenizers raises bare exceptions
             raise EncoderError(f"The tokenizer in {folder} cannot be read.") from error
 
@@ -69,6 +69,28 @@ def padded(rows: Sequence[list[int]], meta: TextMeta) -> NDArray[np.int64]:
     for into, row in zip(tokens, rows, strict=True):
         into[: len(row)] = row
     return tokens
+
+
+def _byte_pairs(folder: Path, meta: TextMeta) -> Any:
+    """CLIP's byte-pair encoding; texts come to it cleaned and lower-cased."""
+    from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
+
+    files = [str(folder / name) for name in (VOCABULARY, MERGES)]
+    tokenizer = Tokenizer(models.BPE.from_file(*files, end_of_word_suffix="</w>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_WORDS), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in meta.special])
+    return tokenizer
+
+
+def _whole(folder: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
 def _repaired(text: str) -> str:

@@ -29,7 +29,7 @@ class TextTower:
     table that it needs, and starts at once.
 
     Args:
-        folder: Holds ``text.onnx``, its weights and ``tokenizer.json``.
+        folder: Holds ``text.onnx``, its weights and the tokenizer.
         meta: How it is fed.
 
     Raises:
@@ -44,8 +44,6 @@ class TextTower:
         def load() -> None:
             try:
                 self._session = _session(folder / "text.onnx")
-                if meta.trimmed and meta.wrap is not None:
-                    self.embed(np.array([meta.wrap], np.int64))  # pages the weights in
             except Exception as error:
                 failed.append(error)
 
