@@ -12,6 +12,7 @@ from mmsearch.errors import UsageError
 from mmsearch.vectors import gpu
 from mmsearch.vectors.codes import Codes, ProductCodes, ScalarCodes
 from mmsearch.vectors.faiss_import import load_faiss
+from mmsearch.vectors.faiss_lists import fill_lists, id_selector, map_lists
 from mmsearch.vectors.hits import NO_ID, best_first, check_queries, contains, empty_hits
 from mmsearch.vectors.inverted import InvertedFile, write_inverted
 
@@ -28,8 +29,6 @@ _ROUNDS = 8
 _SEED = 20_240_229
 _WIDER = 0.1
 _KIND = re.compile(r"ivf(\d+),(?:sq8|pq(\d+))")
-# Passed ids become a bitmap up to this id (32 MiB); beyond it, a hash set.
-_BITMAP_IDS = 1 << 28
 
 
 class FaissIndex:
@@ -182,27 +181,11 @@ class FaissIndex:
             on_gpu = gpu.search(self._index, queries, k, nprobe)
             if on_gpu is not None:
                 return on_gpu
-        selector, kept = self._selector(allowed, excluded)
+        selector, kept = id_selector(self._faiss, allowed, excluded)
         parameters = self._faiss.SearchParametersIVF(nprobe=nprobe, sel=selector)
         scores, ids = self._index.search(queries, k, params=parameters)
         del kept
         return ids, scores
-
-    def _selector(self, allowed: NDArray[np.int64] | None, excluded: NDArray[np.int64] | None) -> tuple[Any, Any]:
-        """A FAISS selector, and what must stay alive as long as it is used."""
-        if allowed is not None:
-            highest = int(allowed[-1])
-            if highest >= _BITMAP_IDS or allowed[0] < 0:
-                return self._faiss.IDSelectorBatch(allowed), allowed
-            bits = np.zeros((highest // 8 + 1) * 8, dtype=np.uint8)
-            bits[allowed] = 1
-            packed = np.packbits(bits, bitorder="little")
-            # The first argument counts bytes, not bits.
-            return self._faiss.IDSelectorBitmap(len(packed), self._faiss.swig_ptr(packed)), packed
-        if excluded is not None:
-            batch = self._faiss.IDSelectorBatch(excluded)
-            return self._faiss.IDSelectorNot(batch), batch
-        return None, None
 
     def save(self, path: Path) -> FileStamp:
         """Save it in the layout of `InvertedFile`, atomically.
@@ -249,42 +232,17 @@ class FaissIndex:
             faiss.copy_array_to_vector(np.ascontiguousarray(saved["parts"]).ravel(), index.pq.centroids)
         index.is_trained = True
         self._highest = int(file.ids[-1]) if len(file) else NO_ID
-        # A later fold may have taken the file's name away; then its lists are read from our own mapping.
-        if hasattr(faiss, "OnDiskInvertedLists") and file.file.is_in_place():
-            lists = faiss.OnDiskInvertedLists(index.nlist, index.code_size, str(file.file.path))
-            lists.read_only = True
-            # Else every search starts a thread for each list it visits, which takes longer than reading them.
-            lists.prefetch_nthread = 0
-            lists.totsize = file.file.size_bytes
-            sizes = file.sizes.astype(np.uint64)
-            lists.set_all_lists_sizes(faiss.swig_ptr(sizes))
-            try:
-                lists.do_mmap()
-            except RuntimeError:
-                self._fill(file)
-            else:
-                index.replace_invlists(lists, True)
-                lists.this.disown()
-                self._mapped = file
+        if map_lists(faiss, index, file):
+            self._mapped = file
         else:
-            self._fill(file)
+            fill_lists(faiss, index, file)
         index.ntotal = len(file)
-
-    def _fill(self, file: InvertedFile) -> None:
-        """Read all lists into memory."""
-        faiss, index = self._faiss, self._index
-        lists = faiss.ArrayInvertedLists(index.nlist, index.code_size)
-        for number in np.flatnonzero(file.sizes).tolist():
-            ids, codes = (np.array(part) for part in file.content(number))
-            lists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(codes))
-        index.replace_invlists(lists, True)
-        lists.this.disown()
 
     def _writable(self) -> Any:
         """The index with its lists in memory; FAISS cannot change mapped ones."""
         if self._mapped is not None:
             total = self._index.ntotal
-            self._fill(self._mapped)
+            fill_lists(self._faiss, self._index, self._mapped)
             self._index.ntotal = total
             self._mapped = None
         gpu.forget(self._index)
