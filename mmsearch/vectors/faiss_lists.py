@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["fill_lists", "id_selector", "map_lists"]
 
-# Allowed ids become a bitmap up to this id (32 MiB); beyond it, a hash set.
-_BITMAP_IDS = 1 << 28
+# Allowed ids become a bitmap up to this id (4 MiB, 32 while it is made); beyond it, a hash set.
+_BITMAP_IDS = 1 << 25
 
 
 def map_lists(faiss: Any, index: Any, file: InvertedFile) -> bool:
