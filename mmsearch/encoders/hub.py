@@ -90,7 +90,9 @@ def pull(
     source = _parsed(model_id)
     encoder = OpenClipEncoder(source, offline=offline, notify=notify)
     weights, _ = fetch_weights(source, offline=offline, notify=notify, progress=progress)
-    encoder.describe()
+    meta = encoder.describe()
+    if not Path(meta.weights.path).exists():  # they were deleted, and came back elsewhere
+        encoder.adopt(weights)
     return weights
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,6 +104,17 @@ class OpenClipEncoder:
                     meta = self._export(self._loaded)
                 self._meta = meta
             return self._meta
+
+    def adopt(self, weights: Path) -> None:
+        """Take a checkpoint in a new place for the one that the text tower came from; exports anew if it is another."""
+        with self._lock:
+            meta, measured = self.describe(), Weights.of(weights)
+            if measured.sha256 == meta.weights.sha256:
+                self._meta = replace(meta, weights=measured)
+                self._folder.write(self._meta)
+            else:
+                self._loaded = self._load()
+                self._meta = self._export(self._loaded)
 
     def prepare_image(self, image: Image.Image) -> NDArray[Any]:
         """Resize, crop or pad one RGB image to (height, width, 3) uint8; safe to call from many threads."""

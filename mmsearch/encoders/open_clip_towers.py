@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from mmsearch.encoders.precision import Precision, choose_device, choose_precision, torch_type
 from mmsearch.encoders.text_export import reference_embeddings
-from mmsearch.encoders.workers import Workers, cores
+from mmsearch.encoders.workers import Workers
 from mmsearch.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class ImageTower:
     def __init__(self, loaded: LoadedModel, device: str | None, precision: Precision | None) -> None:
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
-        self._workers = Workers(cores()) if self.device.type == "cpu" else None
+        self._workers = Workers(torch.get_num_threads()) if self.device.type == "cpu" else None
         self.batch_size = max(_CPU_BATCH, _EACH * self._workers.count) if self._workers else _BATCHES[self.device.type]
         self._largest = 8 * self.batch_size  # a caller that asks for more is served in parts
         self._type = torch_type(self.precision)

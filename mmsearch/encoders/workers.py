@@ -7,7 +7,6 @@ twice as fast as one batch on both.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -16,7 +15,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["Workers", "cores"]
+__all__ = ["Workers"]
 
 _MOST = 16  # beyond so many, each gets several cores: weights are read once by each
 
@@ -53,8 +52,3 @@ class Workers:
         tasks = [self._pool.submit(compute, items[start:end]) for start, end in pairwise(bounds)]
         wait(tasks)
         return [task.result() for task in tasks]
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

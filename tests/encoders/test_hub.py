@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from mmsearch.encoders import hub, load_encoder
 from mmsearch.encoders.mini import DIM, MODELS
+from mmsearch.encoders.model_folder import ModelFolder
 from mmsearch.errors import EncoderError, ModelMissingError, StorageError, UnknownEncoderError, UsageError
 from tests.encoders import tiny as tiny_models
 from tests.encoders.conftest import picture
@@ -109,6 +111,17 @@ class TestPublished:
             monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
             yield server
 
+    @pytest.fixture
+    def prepared(self, exported: Path, tiny_folder: Path, cache: Path) -> None:
+        """The model's text tower, without its weights, as if they had been deleted since; spares the export."""
+        there = ModelFolder(f"open_clip/local-dir:{tiny_folder}").path.name
+        folder = ModelFolder(MINE)
+        shutil.copytree(exported / "models" / there, folder.path)
+        meta = folder.path / "meta.json"
+        values = json.loads(meta.read_text())
+        values["id"], values["weights"]["path"] = MINE, str(cache / "gone")
+        meta.write_text(json.dumps(values))
+
     @staticmethod
     def point(monkeypatch: pytest.MonkeyPatch, url: str, folder: Path) -> None:
         """Have the hub's client talk to another place, and share its cache with nobody."""
@@ -144,8 +157,12 @@ class TestPublished:
         with pytest.raises(ModelMissingError):
             hub.remove(MINE)
 
+    @pytest.mark.usefixtures("prepared")
     def test_using_a_model_fetches_it_too(self, server: HubServer) -> None:
-        assert load_encoder(MINE).encode_texts(["a dog"]).shape == (1, 24)
+        encoder = load_encoder(MINE)
+        assert encoder.encode_texts(["a dog"]).shape == (1, 24)
+        assert server.asked == []
+        assert encoder.encode_images([encoder.prepare_image(picture())]).shape == (1, 24)
         assert any("open_clip_model.safetensors" in path for path in server.asked)
 
     def test_offline_means_that_nothing_is_asked(self, server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,6 +175,7 @@ class TestPublished:
             hub.pull(MINE)
         assert server.asked == []
 
+    @pytest.mark.usefixtures("prepared")
     def test_weights_in_the_cache_that_all_programs_share_are_used_and_left_alone(
         self, server: HubServer, cache: Path
     ) -> None:
@@ -174,6 +192,7 @@ class TestPublished:
             hub.remove(MINE)
         assert server.asked == []
 
+    @pytest.mark.usefixtures("prepared")
     def test_what_arrives_damaged_is_deleted(self, server: HubServer, cache: Path) -> None:
         server.damage = True
         with pytest.raises(ModelMissingError, match="damaged"):
@@ -181,6 +200,14 @@ class TestPublished:
         assert list(cache.rglob("*.safetensors")) == []
         server.damage = False
         assert hub.pull(MINE).exists()
+
+    @pytest.mark.usefixtures("prepared")
+    def test_weights_that_come_back_are_known_again(self, server: HubServer) -> None:
+        (listed,) = [model for model in hub.list_models() if model.state == "installed"]
+        assert "text queries only" in listed.note
+        hub.pull(MINE)
+        (listed,) = [model for model in hub.list_models() if model.state == "installed"]
+        assert listed.note == ""
 
     @pytest.mark.parametrize(
         ("model_id", "reason"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -137,13 +138,14 @@ def test_a_tower_that_cannot_be_exported_stays_in_torch_and_says_why(tmp_path: P
 
 
 @pytest.mark.parametrize("file", ["text.onnx", "merges.txt"])
-def test_an_export_that_was_damaged_is_an_error_in_one_sentence(file: str, cache: Path, tmp_path: Path) -> None:
-    folder = tiny_models.save_repository(tmp_path / "model", tiny_models.architecture(layers=1))
-    open_clip_encoder(folder).describe()
+def test_an_export_that_was_damaged_is_an_error_in_one_sentence(
+    file: str, cache: Path, exported: Path, tiny_folder: Path
+) -> None:
+    shutil.copytree(exported, cache)
     (damaged,) = cache.rglob(file)
     damaged.write_bytes(b"\x00" * 100)
     with pytest.raises(EncoderError, match="cannot be read"):
-        open_clip_encoder(folder).encode_texts(["a dog"])
+        open_clip_encoder(tiny_folder).encode_texts(["a dog"])
 
 
 def hugging_face(folder: Path) -> dict[str, Any]:
