@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -68,7 +69,7 @@ class OpenClipEncoder:
         self._images: ImageTower | None = None
         self._texts: TextTower | TorchTextTower | None = None
         self._loaded: LoadedModel | None = None  # between an export and the first use of the image tower
-        if source.local is not None and not source.local.exists() and self._folder.read() is None:
+        if source.local is not None and not os.path.exists(source.local) and self._folder.read() is None:
             raise UnknownEncoderError(
                 f"There is no checkpoint {source.local}.", hint="See what there is: mmsearch models list"
             )
@@ -150,11 +151,12 @@ class OpenClipEncoder:
     def _image_tower(self) -> ImageTower:
         with self._lock:
             if self._images is None:
-                from mmsearch.encoders.open_clip_towers import ImageTower
-
                 self.describe()
-                self._images = ImageTower(self._loaded or self._load(), self._device, self._precision)
-                self._loaded = None
+                loaded = self._loaded or self._load()
+                from mmsearch.encoders.open_clip_towers import ImageTower  # torch: what is missing was said by now
+
+                self._images = ImageTower(loaded, self._device, self._precision)
+                self._loaded = loaded = None  # type: ignore[assignment]
                 gc.collect()  # the text tower is a third of the model and not needed any more
             return self._images
 
@@ -165,9 +167,10 @@ class OpenClipEncoder:
                 if meta.text is not None:
                     self._texts = TextTower(self._folder.path / meta.text.folder, meta.text)
                 else:
+                    loaded = self._load()
                     from mmsearch.encoders.open_clip_towers import TorchTextTower
 
-                    self._texts = TorchTextTower(self._load())
+                    self._texts = TorchTextTower(loaded)
                 self._loaded = None
             return self._texts
 

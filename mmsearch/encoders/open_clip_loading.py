@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -101,7 +102,7 @@ def _from_cache(source: OpenClipSource, online: bool, load: Callable[[], _T]) ->
 
 
 def _translated(source: OpenClipSource, error: Exception) -> MmsearchError:
-    if any("transformers" in str(cause) and isinstance(cause, ImportError | RuntimeError) for cause in causes(error)):
+    if find_spec("transformers") is None and any("transformers" in str(cause) for cause in causes(error)):
         return ExtraMissingError(f"The model {source.id}", "hf")
     hint = (
         f"Check that it is a checkpoint of {source.model}."

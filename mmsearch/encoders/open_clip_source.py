@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ class OpenClipSource:
             return cls(f"{FAMILY}/{_HUB}{repository}", "hub", f"{_HUB}{repository}")
         if rest.startswith((_FOLDER, "/", "./", "../", "~")) or Path(rest).is_absolute():
             folder = _resolved(rest.removeprefix(_FOLDER))
-            if folder.exists() and not (folder / "open_clip_config.json").is_file():
+            if os.path.exists(folder) and not os.path.isfile(folder / "open_clip_config.json"):
                 raise UnknownEncoderError(
                     f"{folder} is no folder with an open_clip_config.json.",
                     hint=f"For a single checkpoint write {FAMILY}/<architecture>/{folder}",
@@ -90,7 +91,7 @@ class OpenClipSource:
             )
         if _is_path(weights):
             checkpoint = _resolved(weights)
-            if checkpoint.is_dir():
+            if os.path.isdir(checkpoint):
                 raise UnknownEncoderError(
                     f"{checkpoint} is a folder, not a checkpoint.", hint=f"Write {FAMILY}/{_FOLDER}{checkpoint}"
                 )
@@ -188,4 +189,6 @@ def _is_path(weights: str) -> bool:
 
 def _resolved(path: str) -> Path:
     """One spelling for one place, so that a library knows its model from any working directory."""
-    return Path(path).expanduser().resolve()
+    if "\x00" in path:
+        raise UnknownEncoderError(f"{path!r} is no path.", hint=_LIST)
+    return Path(os.path.realpath(os.path.expanduser(path)))

@@ -31,6 +31,7 @@ def find_weights(source: OpenClipSource) -> tuple[Path, Path | None] | None:
     """
     if source.local is not None:
         return (source.local, None) if source.local.exists() else None
+    import_open_clip()
     from huggingface_hub import constants, try_to_load_from_cache
 
     repository, files = _hub_files(source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from mmsearch.encoders.model_folder import ModelFolder
 from mmsearch.encoders.open_clip import OpenClipEncoder
 from mmsearch.encoders.text_tokens import CLEANERS, TextTokens, padded
-from mmsearch.errors import EncoderError
+from mmsearch.errors import EncoderError, ExtraMissingError
 from tests.encoders import tiny as tiny_models
 from tests.encoders.conftest import open_clip_encoder
 from tests.encoders.contract import TEXTS
@@ -135,6 +136,16 @@ def test_a_tower_that_cannot_be_exported_stays_in_torch_and_says_why(tmp_path: P
     again = open_clip_encoder(folder)
     assert again.describe() == meta
     np.testing.assert_allclose(again.encode_texts(TEXTS), encoder.encode_texts(TEXTS), atol=1e-6)
+
+
+def test_a_tokenizer_of_transformers_without_transformers_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_models.save_repository(tmp_path / "model", hugging_face(tmp_path / "model"))
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ExtraMissingError, match="needs packages that are not installed") as caught:
+        open_clip_encoder(folder).encode_texts(["a dog"])
+    assert caught.value.hint == "Run: pip install 'mmsearch[hf]'"
 
 
 @pytest.mark.parametrize("file", ["text.onnx", "merges.txt"])
