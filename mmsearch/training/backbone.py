@@ -78,15 +78,16 @@ class Block(nn.Module):
 
 
 class ImageBackbone(nn.Module):
-    """EfficientNet-lite without its classifier, cut in two: `early` blocks stay as they are, `late` ones learn.
+    """EfficientNet-lite without its classifier, cut in two after the blocks that still tell places and colours.
 
     Args:
         network: timm's network, whose weights are taken over.
         side: Side of the input in pixels.
-        cut: How many of its seven groups of blocks belong to the early part.
+        cut: How many of its seven groups of blocks lie before the cut.
+        grid: Into how many places a photo is divided each way, for what is kept of each place at the cut.
     """
 
-    def __init__(self, network: Any, side: int, cut: int = 5) -> None:
+    def __init__(self, network: Any, side: int, cut: int = 5, grid: int = 2) -> None:
         super().__init__()
         self.side = side
         stem = ConvUnit(network.conv_stem, network.bn1, side, activate=True)
@@ -103,25 +104,37 @@ class ImageBackbone(nn.Module):
         self.early = nn.Sequential(*early)
         self.late = nn.Sequential(*late)
         self.width = int(last.conv.out_channels)
+        self.grid = grid
 
     def pixels(self, images: Tensor) -> Tensor:
         """Uint8 (n, h, w, 3) -> float (n, 3, h, w) as the weights expect it."""
         return (images.permute(0, 3, 1, 2).float() - PIXEL_ZERO) * PIXEL_SCALE
 
     def forward(self, images: Tensor) -> Tensor:
-        """Uint8 (n, side, side, 3) -> feature map (n, width, h, w)."""
-        features: Tensor = self.late(self.early(self.pixels(images)))
-        return features
+        """Uint8 (n, side, side, 3) -> features (n, w).
+
+        The first `width` of them are what the ImageNet classifier reads: the last map's means. The rest is from the
+        cut: each channel's mean, its mean deviation, and its mean in each place of the grid. Classifiers learn to
+        forget colours and places, which captions speak of.
+        """
+        cut = self.early(self.pixels(images))  # (n, c, s, s)
+        last = self.late(cut).mean((2, 3))  # (n, width)
+        mean = cut.mean((2, 3), keepdim=True)
+        deviation = (cut - mean).abs().mean((2, 3))
+        stride = cut.shape[-1] // self.grid
+        kernel = int(cut.shape[-1] - (self.grid - 1) * stride)
+        places = F.avg_pool2d(cut, kernel, int(stride)).flatten(1)  # (n, c * grid * grid)
+        return torch.cat([last, mean.flatten(1), deviation, places], dim=1)
 
 
-def load_backbone(checkpoint: Path, name: str, side: int, cut: int = 5) -> tuple[ImageBackbone, Tensor, Tensor]:
+def load_backbone(checkpoint: Path, name: str, side: int, grid: int = 2) -> tuple[ImageBackbone, Tensor, Tensor]:
     """Read ImageNet weights of an EfficientNet-lite.
 
     Args:
         checkpoint: A ``.pth`` whose entries lie in the order of timm's network.
         name: timm's name of the network, such as ``tf_efficientnet_lite2``.
         side: Side of the input in pixels.
-        cut: How many groups of blocks stay frozen.
+        grid: See `ImageBackbone`.
 
     Returns:
         The backbone, and the classifier's weight (1000, width) and bias (1000,).
@@ -138,4 +151,4 @@ def load_backbone(checkpoint: Path, name: str, side: int, cut: int = 5) -> tuple
         raise ValueError(f"{checkpoint} does not hold the weights of {name}")
     network.load_state_dict(dict(zip(ours, theirs.values(), strict=True)))
     classifier: Any = network.classifier
-    return ImageBackbone(network, side, cut).eval(), classifier.weight.detach(), classifier.bias.detach()
+    return ImageBackbone(network, side, grid=grid).eval(), classifier.weight.detach(), classifier.bias.detach()

@@ -75,6 +75,7 @@ def train(model: DualEncoder, material: Material, stage: int, kept: Path, pause:
     each = recipe.captions if stage == 1 else recipe.tuned_captions
     owners = torch.arange(recipe.batch).repeat_interleave(each)
     weight, bias = material.classifier
+    width = weight.shape[1]
     model.train()
     for step, (features, captions) in enumerate(material.batches(recipe.batch, each, epochs, rng)):
         wait_while(pause)
@@ -88,10 +89,10 @@ def train(model: DualEncoder, material: Material, stage: int, kept: Path, pause:
         images = model.images(features)
         loss = contrastive(images, model.texts(texts), owners, model.scale)
         classes = model.texts(classes)
-        said = torch.softmax((features @ weight.T + bias)[:, chosen], 1)
+        said = torch.softmax((features[:, :width] @ weight.T + bias)[:, chosen], 1)
         loss = loss + recipe.class_weight * class_distillation(images, classes, said, recipe.class_scale)
         mixed = _pushed(features[: len(features) // 4], weight[chosen], rng)
-        said = torch.softmax((mixed @ weight.T + bias)[:, chosen], 1)
+        said = torch.softmax((mixed[:, :width] @ weight.T + bias)[:, chosen], 1)
         loss = loss + recipe.mixed_weight * class_distillation(model.images(mixed), classes, said, recipe.class_scale)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -103,10 +104,11 @@ def train(model: DualEncoder, material: Material, stage: int, kept: Path, pause:
 
 
 def _pushed(features: Tensor, weight: Tensor, rng: np.random.Generator) -> Tensor:
-    """Features (n, width) moved towards classes drawn at random, within what ReLU6 can give."""
+    """Features (n, w) moved towards classes drawn at random, within what ReLU6 can give."""
     drawn = torch.from_numpy(rng.integers(0, len(weight), len(features)))
     strength = torch.from_numpy(rng.uniform(4, 12, (len(features), 1)).astype(np.float32))
-    return (features + strength * weight[drawn]).clamp(0, 6)
+    last, rest = features[:, : weight.shape[1]], features[:, weight.shape[1] :]
+    return torch.cat([(last + strength * weight[drawn]).clamp(0, 6), rest], dim=1)
 
 
 def _unit(features: NDArray[np.float32]) -> Tensor:
@@ -155,16 +157,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     recipe = Recipe(**{name: given[name] for name in asdict(Recipe())})
     data, out, pause = given["data"], given["out"], given["pause"]
     out.mkdir(parents=True, exist_ok=True)
-    backbone, *classifier = load_backbone(given["backbone"], "tf_efficientnet_lite2", recipe.side)
+    backbone, *classifier = load_backbone(given["backbone"], "tf_efficientnet_lite2", recipe.side, recipe.grid)
     tables = [data / "flickr8k/train", data / "coco1000", data / "stamps"]
     photos = join(read_captions(folder / "captions.csv", folder / "images") for folder in tables)
     dev = read_captions(data / "flickr8k/dev/captions.csv", data / "flickr8k/dev/images")
     words = given["sentences"] / "tokenizer.json"
+    calibration = calibration_photos(photos.photos, recipe.side)
+    graph = out / "backbone.onnx"
+    if not graph.exists():
+        export_image_tower(backbone, recipe.side, graph, calibration)
     material = Material(
         photos=photos,
         views=tuple(
-            torch.from_numpy(v).float()
-            for v in photo_features(backbone, photos.photos, recipe.views, out, seed=recipe.seed, pause=pause)
+            torch.from_numpy(view).float()
+            for view in photo_features(
+                graph, photos.photos, recipe.side, recipe.views, out, seed=recipe.seed, pause=pause
+            )
         ),
         tokens=tokenise(words, photos.captions, recipe.limit),
         classifier=(classifier[0], classifier[1]),
@@ -173,8 +181,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sentences = load_sentence_transformer(given["sentences"] / "model.safetensors")
     model = DualEncoder(recipe, material.views[0], sentences)
     (out / "dev").mkdir(exist_ok=True)
-    (out / "dev" / "backbone.onnx").write_bytes((out / "backbone.onnx").read_bytes())
-    dev_features = torch.from_numpy(photo_features(backbone, dev.photos, 1, out / "dev", pause=pause)[0]).float()
+    seen = photo_features(graph, dev.photos, recipe.side, 1, out / "dev", pause=pause)[0]
+    dev_features = torch.from_numpy(seen).float()
     dev_tokens = tokenise(words, dev.captions, recipe.limit)
     figures: dict[str, object] = {"recipe": asdict(recipe)}
     for stage in (1, 2) if recipe.tuned_epochs else (1,):
@@ -189,12 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             model, dev_features, dev_tokens, dev.owners, out / "dev" / "sentences.npy" if stage == 1 else None
         )
         logger.info("stage %d: %s", stage, json.dumps(figures[f"stage_{stage}"]))
-    export_image_tower(
-        ImageTower(backbone, model.images),
-        recipe.side,
-        out / "mini_image.onnx",
-        calibration_photos(photos.photos, recipe.side),
-    )
+    export_image_tower(ImageTower(backbone, model.images), recipe.side, out / "mini_image.onnx", calibration)
     export_text_tower(model.sentences, model.texts, 12, recipe.limit, out / "mini_text.safetensors")
     export_vocabulary(words, out / "mini_vocabulary.txt")
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

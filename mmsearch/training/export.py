@@ -27,7 +27,7 @@ OPSET = 17
 
 
 class ImageTower(nn.Module):
-    """Backbone, mean over the places, head."""
+    """Backbone and head."""
 
     def __init__(self, backbone: ImageBackbone, head: Head) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class ImageTower(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Uint8 (n, side, side, 3) -> (n, dim), rows L2-normalised."""
-        embeddings: Tensor = self.head(self.backbone(images).mean((2, 3)))
+        embeddings: Tensor = self.head(self.backbone(images))
         return embeddings
 
 
@@ -119,21 +119,19 @@ def _quantise(source: Path, target: Path, calibration: NDArray[np.uint8]) -> Non
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         calibrate_method=CalibrationMethod.MinMax,
-        nodes_to_exclude=_head_nodes(source),
+        nodes_to_exclude=_unquantised_nodes(source),
     )
 
 
-def _head_nodes(path: Path) -> list[str]:
-    """Names of the nodes after the mean over the places: the head stays in floating point."""
+def _unquantised_nodes(path: Path) -> list[str]:
+    """Names of the nodes beside the network's blocks: what comes after them stays in floating point."""
     import onnx
 
     graph = onnx.load(str(path)).graph
-    names = [node.name for node in graph.node]
-    last = max(i for i, node in enumerate(graph.node) if node.op_type == "Conv")
-    after = next(
-        i for i, node in enumerate(graph.node) if i > last and node.op_type in ("ReduceMean", "GlobalAveragePool")
-    )
-    return names[after:]
+    inside = [node.name for node in graph.node if "/early/" in node.name or "/late/" in node.name]
+    if not any(node.op_type == "Conv" and node.name in inside for node in graph.node):
+        raise ValueError("the graph's nodes do not tell which blocks they belong to")
+    return [node.name for node in graph.node if node.name not in inside]
 
 
 def _pack_matrices(path: Path) -> None:

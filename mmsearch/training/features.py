@@ -15,11 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmsearch.training.backbone import ImageBackbone
 from mmsearch.training.datasets import photo_view, read_photo
-from mmsearch.training.export import export_image_tower
 from mmsearch.training.text_tower import SentenceTransformer
 
 __all__ = ["calibration_photos", "photo_features", "sentence_features", "tokenise", "wait_while"]
@@ -28,19 +26,6 @@ logger = logging.getLogger(__name__)
 
 PHOTOS_AT_ONCE = 32
 SENTENCES_AT_ONCE = 128
-
-
-class PooledBackbone(nn.Module):
-    """A backbone whose output is the mean over the places."""
-
-    def __init__(self, backbone: ImageBackbone) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Uint8 (n, side, side, 3) -> (n, width)."""
-        features: Tensor = self.backbone(images).mean((2, 3))
-        return features
 
 
 def wait_while(path: Path | None) -> None:
@@ -56,51 +41,49 @@ def calibration_photos(photos: Sequence[Path], side: int, count: int = 160) -> N
 
 
 def photo_features(
-    backbone: ImageBackbone,
+    graph: Path,
     photos: Sequence[Path],
+    side: int,
     views: int,
     folder: Path,
     *,
     seed: int = 0,
     pause: Path | None = None,
 ) -> list[NDArray[np.float16]]:
-    """Pooled features of every view of every photo.
+    """Features of every view of every photo.
 
     Args:
-        backbone: In floating point; it is put into integers first.
+        graph: The backbone as it ships, in integers (`export.export_image_tower`).
         photos: Files; a file keeps its place.
+        side: Side of the graph's input.
         views: How many views of each; see `datasets.photo_view`.
         folder: Where features are kept and found again.
         seed: Of the crops.
         pause: A file that makes it wait as long as it is there.
 
     Returns:
-        One array (n, width) for each view.
+        One array (n, w) for each view.
     """
     import onnxruntime
 
-    graph = folder / "backbone.onnx"
-    if not graph.exists():
-        export_image_tower(PooledBackbone(backbone), backbone.side, graph, calibration_photos(photos, backbone.side))
-    session = onnxruntime.InferenceSession(os.fspath(graph), providers=["CPUExecutionProvider"])
-    result = []
-    for view in range(views):
-        kept = folder / f"photos_{view}.npy"
-        if not kept.exists():
-            features = np.empty((len(photos), backbone.width), np.float16)
-            with ThreadPoolExecutor(os.cpu_count()) as threads:
-                for start in range(0, len(photos), PHOTOS_AT_ONCE):
-                    wait_while(pause)
-                    positions = range(start, min(len(photos), start + PHOTOS_AT_ONCE))
-                    images = threads.map(
-                        lambda i, view=view: photo_view(read_photo(photos[i]), backbone.side, view, (seed, i)),
-                        positions,
-                    )
-                    features[start : positions.stop] = session.run(None, {"images": np.stack(list(images))})[0]
-            np.save(kept, features)
-        result.append(np.load(kept))
-        logger.info("view %d of %d photos", view, len(photos))
-    return result
+    files = [folder / f"photos_{view}.npy" for view in range(views)]
+    session = None
+    for view, kept in enumerate(files):
+        if kept.exists():
+            continue
+        session = session or onnxruntime.InferenceSession(os.fspath(graph), providers=["CPUExecutionProvider"])
+        parts = []
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            for start in range(0, len(photos), PHOTOS_AT_ONCE):
+                wait_while(pause)
+                chosen = range(start, min(len(photos), start + PHOTOS_AT_ONCE))
+                images = threads.map(
+                    lambda i, view=view: photo_view(read_photo(photos[i]), side, view, (seed, i)), chosen
+                )
+                parts.append(session.run(None, {"images": np.stack(list(images))})[0].astype(np.float16))
+        np.save(kept, np.concatenate(parts))
+        logger.info("looked at %d photos, view %d", len(photos), view)
+    return [np.load(kept) for kept in files]
 
 
 def tokenise(tokenizer: Path, texts: Sequence[str], limit: int) -> list[list[int]]:

@@ -13,6 +13,7 @@ class Recipe:
 
     Attributes:
         side: Side of the photos in pixels.
+        grid: Into how many places a photo is divided each way.
         views: Ways in which training looks at each photo.
         captions, tuned_captions: Captions of each photo in a batch, in the first and the second stage.
         tuned_layers: Layers of the sentence encoder, from the last, that learn in the second stage.
@@ -24,10 +25,11 @@ class Recipe:
     """
 
     side: int = 260
+    grid: int = 2
     views: int = 4
     dim: int = 256
     hidden: int = 1024
-    dropout: float = 0.3
+    dropout: float = 0.4
     text_dropout: float = 0.1
     batch: int = 512
     captions: int = 2
@@ -35,7 +37,7 @@ class Recipe:
     rate: float = 1e-3
     decay: float = 0.1
     tuned_layers: int = 2
-    tuned_epochs: int = 4
+    tuned_epochs: int = 0
     tuned_rate: float = 5e-5
     tuned_captions: int = 1
     class_weight: float = 0.1

@@ -49,13 +49,26 @@ def small_sentence_transformer() -> SentenceTransformer:
     return SentenceTransformer(vocabulary=30522, positions=64, width=24, heads=4, inner=48, depth=2).eval()
 
 
-def test_the_backbone_computes_what_the_published_network_computes(network: object) -> None:
+def test_features_begin_with_what_the_published_network_computes(network: object) -> None:
     backbone = ImageBackbone(network, SIDE).eval()
     images = torch.randint(0, 256, (2, SIDE, SIDE, 3), dtype=torch.uint8)
     with torch.inference_mode():
-        torch.testing.assert_close(
-            backbone(images), network.forward_features(backbone.pixels(images)), rtol=1e-3, atol=1e-4
-        )
+        expected = network.forward_features(backbone.pixels(images)).mean((2, 3))
+        torch.testing.assert_close(backbone(images)[:, : backbone.width], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_features_go_on_with_means_deviations_and_places_at_the_cut(network: object) -> None:
+    backbone = ImageBackbone(network, SIDE, grid=2).eval()
+    images = torch.randint(0, 256, (1, SIDE, SIDE, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        rest = backbone(images)[0, backbone.width :].numpy()
+        cut = backbone.early(backbone.pixels(images))[0].numpy()  # (c, 5, 5)
+    channels = len(cut)
+    np.testing.assert_allclose(rest[:channels], cut.mean((1, 2)), atol=1e-4)
+    deviations = np.abs(cut - cut.mean((1, 2), keepdims=True)).mean((1, 2))
+    np.testing.assert_allclose(rest[channels : 2 * channels], deviations, atol=1e-4)
+    places = [cut[:, y : y + 3, x : x + 3].mean((1, 2)) for y in (0, 2) for x in (0, 2)]
+    np.testing.assert_allclose(rest[2 * channels :].reshape(channels, 4).T, places, atol=1e-4)
 
 
 def test_a_checkpoint_of_another_network_is_refused(network: object, tmp_path: Path) -> None:
@@ -70,11 +83,12 @@ def test_exported_image_towers_agree_with_the_trained_one(network: object, tmp_p
 
     torch.manual_seed(0)
     backbone = ImageBackbone(network, SIDE).eval()
-    tower = ImageTower(backbone, Head(1280, 32, 16).eval())
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 255, (16, 6, 6, 3), dtype=np.uint8)
     photos = coarse.repeat(11, axis=1).repeat(11, axis=2)
-    with torch.inference_mode():
+    with torch.no_grad():
+        features = backbone(torch.from_numpy(photos))
+        tower = ImageTower(backbone, Head(features.shape[1], 32, 16).eval())
         expected = tower(torch.from_numpy(photos)).numpy()
     agreements = []
     for calibration in (None, photos):
@@ -114,7 +128,7 @@ def test_both_stages_bring_photos_and_their_captions_together(tmp_path: Path) ->
     features += 0.02 * torch.randn(64, 32)
     photos = CaptionedPhotos(tuple(Path(f"{i}.jpg") for i in range(64)), ("",) * 128, np.arange(128) % 64)
     tokens = [[101, 2000 + int(kinds[i % 64]), 3000 + i % 3, 102] for i in range(128)]
-    recipe = Recipe(dim=16, hidden=32, batch=16, epochs=12, tuned_epochs=2, tuned_layers=1, rate=3e-3)
+    recipe = Recipe(dim=16, hidden=32, dropout=0.1, batch=16, epochs=12, tuned_epochs=2, tuned_layers=1, rate=3e-3)
     model = DualEncoder(recipe, features, small_sentence_transformer())
     words = model.sentences.words.weight.clone()
     classifier = (0.1 * torch.randn(40, 32), torch.zeros(40))
