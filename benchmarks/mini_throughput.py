@@ -82,9 +82,10 @@ def text_rate(texts: list[str]) -> float:
 
 def cold_queries(runs: int) -> tuple[list[float], list[float]]:
     """Wall and processor milliseconds of processes that embed one query each."""
+    one_thread = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # as the command line does for a query
     wall, cpu = [], []
     for _ in range(runs):
-        done = subprocess.run([sys.executable, "-c", COLD], capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-c", COLD], capture_output=True, text=True, check=True, env=one_thread)
         seconds = json.loads(done.stdout)
         wall.append(seconds[0] * 1000)
         cpu.append(seconds[1] * 1000)
