@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +56,23 @@ def tiny(exported: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """The encoder of the tiny model in float32, its text tower exported already."""
     monkeypatch.setenv("MMSEARCH_CACHE", str(exported))
     return open_clip_encoder(tiny_folder, precision="fp32")
+
+
+@pytest.fixture
+def as_if_exported(exported: Path, tiny_folder: Path, cache: Path) -> Callable[[str, Path], None]:
+    """Makes the tiny model's export that of another id and checkpoint, where the export is not what is tested."""
+    from mmsearch.encoders.model_folder import ModelFolder, Weights
+
+    def make(model_id: str, weights: Path) -> None:
+        there = ModelFolder(f"open_clip/local-dir:{tiny_folder}").path.name
+        folder = ModelFolder(model_id)
+        shutil.copytree(exported / "models" / there, folder.path)
+        meta = folder.path / "meta.json"
+        meta.write_text(
+            json.dumps({**json.loads(meta.read_text()), "id": model_id, "weights": asdict(Weights.of(weights))})
+        )
+
+    return make
 
 
 def open_clip_encoder(folder: Path, **options: str) -> OpenClipEncoder:

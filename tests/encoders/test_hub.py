@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mmsearch.encoders import hub, load_encoder
 from mmsearch.encoders.mini import DIM, MODELS
-from mmsearch.encoders.model_folder import ModelFolder
 from mmsearch.errors import EncoderError, ModelMissingError, StorageError, UnknownEncoderError, UsageError
 from tests.encoders import tiny as tiny_models
 from tests.encoders.conftest import picture
@@ -60,7 +59,9 @@ def test_an_unknown_model_is_unknown_to_all(act: object) -> None:
 @pytest.mark.full
 @pytest.mark.usefixtures("needs_open_clip")
 class TestOnesOwn:
-    def test_a_folder_is_prepared_listed_and_forgotten_but_never_deleted(self, tmp_path: Path, cache: Path) -> None:
+    def test_a_folder_is_prepared_listed_and_forgotten_but_never_deleted(
+        self, tmp_path: Path, cache: Path, as_if_exported: Any
+    ) -> None:
         folder = tiny_models.save_repository(tmp_path / "model", tiny_models.architecture(layers=1))
         model_id = f"open_clip/local-dir:{folder}"
         steps: list[str] = []
@@ -81,7 +82,7 @@ class TestOnesOwn:
         with pytest.raises(UsageError, match="not mmsearch's own"):
             hub.remove(model_id)
 
-        hub.pull(model_id)
+        as_if_exported(model_id, folder)
         shutil.rmtree(folder)
         (listed,) = [model for model in hub.list_models() if model.state == "installed"]
         assert "text queries only" in listed.note
@@ -112,15 +113,12 @@ class TestPublished:
             yield server
 
     @pytest.fixture
-    def prepared(self, exported: Path, tiny_folder: Path, cache: Path) -> None:
-        """The model's text tower, without its weights, as if they had been deleted since; spares the export."""
-        there = ModelFolder(f"open_clip/local-dir:{tiny_folder}").path.name
-        folder = ModelFolder(MINE)
-        shutil.copytree(exported / "models" / there, folder.path)
-        meta = folder.path / "meta.json"
-        values = json.loads(meta.read_text())
-        values["id"], values["weights"]["path"] = MINE, str(cache / "gone")
-        meta.write_text(json.dumps(values))
+    def prepared(self, as_if_exported: Any, tiny_folder: Path, tmp_path: Path) -> None:
+        """The model's text tower, and its weights as if they had been deleted since."""
+        gone = tmp_path / "gone.safetensors"
+        shutil.copyfile(tiny_folder / "open_clip_model.safetensors", gone)
+        as_if_exported(MINE, gone)
+        gone.unlink()
 
     @staticmethod
     def point(monkeypatch: pytest.MonkeyPatch, url: str, folder: Path) -> None:

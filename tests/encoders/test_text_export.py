@@ -97,10 +97,13 @@ def reference(folder: Path, texts: list[str]) -> Any:
 @pytest.mark.parametrize(
     ("text", "trimmed"),
     [
-        pytest.param({"pool_type": "eos", "eos_id": 49407, "proj_bias": True}, True, id="pooled at the end token"),
+        pytest.param(
+            {"pool_type": "eos", "eos_id": 49407, "proj_bias": True, "tokenizer_kwargs": {"clean": "canonicalize"}},
+            True,
+            id="pooled at the end token, cleaned otherwise",
+        ),
         pytest.param({"no_causal_mask": True, "pool_type": "last"}, False, id="without a causal mask"),
         pytest.param({"embed_cls": True, "context_length": 20}, False, id="with a class token"),
-        pytest.param({"tokenizer_kwargs": {"clean": "canonicalize"}}, True, id="cleaned otherwise"),
     ],
 )
 def test_other_text_towers_are_exported_too(text: dict[str, Any], trimmed: bool, tmp_path: Path) -> None:
