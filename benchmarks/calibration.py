@@ -2,12 +2,12 @@
 
     python benchmarks/calibration.py --data ../shared/data
 
-Text to image: Flickr8k dev, captions against photos; even photos fit, odd photos check. Image to image: Caltech101,
-pictures of one class match; even classes fit, odd classes check. A pair's z is its score, normalised by the query's
-background (mmsearch.query.calibration). The sigmoid is fitted by logistic regression, matching pairs weighted to be
-one in a hundred: what a person's query typically meets in a person's library. It prints the lines for the table of
-fitted calibrations, and how well they hold on the checking half: mean relevance of matches, of the best
-non-matching hit, and the log loss beside that of a constant.
+Text to image: Flickr8k dev, captions against photos, and Caltech101, the bare names of classes against pictures, since
+people type both; even photos and classes fit, odd ones check. Image to image: Caltech101, pictures of one class match.
+A pair's z is its score, normalised by the query's background (mmsearch.query.calibration). The sigmoid is fitted by
+logistic regression, matching pairs weighted to be one in ten: about what the first page of hits holds. It prints the
+lines for the table of fitted calibrations, and how well they hold on the checking half: mean relevance of matches, of
+all others, of the best of them, and the log loss beside that of a constant.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,8 @@ from mmsearch import load_encoder
 from mmsearch.media.image import read_image
 from mmsearch.query.calibration import Calibration
 
-PRIOR = 0.01
-CONFIDENCE = 100
+PRIOR = 0.1
+CONFIDENCE = 20
 
 
 def images_of(encoder, paths: list[Path]) -> NDArray[np.float32]:
@@ -37,9 +38,13 @@ def images_of(encoder, paths: list[Path]) -> NDArray[np.float32]:
     return np.concatenate(rows)
 
 
-def logistic(z: NDArray[np.float64], match: NDArray[np.bool_]) -> tuple[float, float]:
+def weights(match: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Weights of pairs that make the matching ones `PRIOR` of the whole."""
+    return np.where(match, PRIOR / match.sum(), (1 - PRIOR) / (~match).sum())
+
+
+def logistic(z: NDArray[np.float64], match: NDArray[np.bool_], weight: NDArray[np.float64]) -> tuple[float, float]:
     """Weighted logistic regression of `match` on `z` by Newton's method."""
-    weight = np.where(match, PRIOR / match.sum(), (1 - PRIOR) / (~match).sum())
     design = np.stack([z, np.ones_like(z)], axis=1)
     beta = np.array([1.0, -5.0])
     for _ in range(100):
@@ -53,35 +58,46 @@ def logistic(z: NDArray[np.float64], match: NDArray[np.bool_]) -> tuple[float, f
     return float(beta[0]), float(beta[1])
 
 
-def study(name: str, scores: NDArray[np.float32], match: NDArray[np.bool_], fit: NDArray[np.bool_]) -> None:
-    """Fit on the rows `fit`, check on the others; `scores` and `match` are (queries, items)."""
-    off = scores[fit][~match[fit]]
-    mean, deviation = float(off.mean()), float(scores[fit].std(axis=1).mean())
+@dataclass(frozen=True)
+class Pairs:
+    """Scores and matches (queries, items), and which queries serve for fitting; the others check."""
+
+    name: str
+    scores: NDArray[np.float32]
+    match: NDArray[np.bool_]
+    fit: NDArray[np.bool_]
+
+
+def study(pair: str, sets: list[Pairs]) -> None:
+    """Fit one sigmoid on all sets, each counting the same, and check it on each."""
+    mean = float(np.mean([part.scores[part.fit][~part.match[part.fit]].mean() for part in sets]))
+    deviation = float(np.mean([part.scores[part.fit].std(axis=1).mean() for part in sets]))
     blank = Calibration(1.0, 0.0, mean, deviation, CONFIDENCE)
-    z = np.stack([blank.log_odds(row, blank.background(row)) for row in scores])
-    slope, intercept = logistic(z[fit].ravel(), match[fit].ravel())
-    relevance = 1 / (1 + np.exp(-(slope * z + intercept)))
-    check, hits = relevance[~fit], match[~fit]
-    weight = np.where(hits, PRIOR / hits.sum(), (1 - PRIOR) / (~hits).sum())
-    loss = -float(np.sum(weight * np.log(np.where(hits, check, 1 - check) + 1e-12)))
-    constant = -float(PRIOR * np.log(PRIOR) + (1 - PRIOR) * np.log(1 - PRIOR))
-    best_wrong = np.where(hits, 0.0, check).max(axis=1)
+    zs = [np.stack([blank.log_odds(row, blank.background(row)) for row in part.scores]) for part in sets]
+    slope, intercept = logistic(
+        np.concatenate([z[part.fit].ravel() for z, part in zip(zs, sets, strict=True)]),
+        np.concatenate([part.match[part.fit].ravel() for part in sets]),
+        np.concatenate([weights(part.match[part.fit].ravel()) for part in sets]),
+    )
     print(
-        f'    ("mini", "{name}"): Calibration({slope:.3f}, {intercept:.3f}, '
+        f'    ("mini", "{pair}"): Calibration({slope:.3f}, {intercept:.3f}, '
         f"mean={mean:.4f}, deviation={deviation:.4f}, confidence={CONFIDENCE}),"
     )
-    print(
-        json.dumps(
-            {
-                "pair": name,
-                "mean_relevance_of_matches": round(float(check[hits].mean()), 3),
-                "mean_relevance_of_others": round(float(check[~hits].mean()), 4),
-                "mean_relevance_of_best_other": round(float(best_wrong.mean()), 3),
-                "log_loss": round(loss, 4),
-                "log_loss_of_constant": round(constant, 4),
-            }
-        )
-    )
+    for z, part in zip(zs, sets, strict=True):
+        check = 1 / (1 + np.exp(-(slope * z[~part.fit] + intercept)))
+        match = part.match[~part.fit]
+        loss = -float(np.sum(weights(match) * np.log(np.where(match, check, 1 - check) + 1e-12)))
+        constant = -float(PRIOR * np.log(PRIOR) + (1 - PRIOR) * np.log(1 - PRIOR))
+        figures = {
+            "pair": pair,
+            "set": part.name,
+            "mean_relevance_of_matches": round(float(check[match].mean()), 3),
+            "mean_relevance_of_others": round(float(check[~match].mean()), 4),
+            "mean_relevance_of_best_other": round(float(np.where(match, 0.0, check).max(axis=1).mean()), 3),
+            "log_loss": round(loss, 4),
+            "log_loss_of_constant": round(constant, 4),
+        }
+        print(json.dumps(figures))
 
 
 def main() -> None:
@@ -99,17 +115,24 @@ def main() -> None:
     photos = images_of(encoder, [dev / "images" / name for name in names])
     captions = encoder.encode_texts([row["caption"] for row in rows])
     owner = np.array([place[row["image"]] for row in rows])
-    study("text-image", captions @ photos.T, owner[:, None] == np.arange(len(names)), owner % 2 == 0)
 
     folders = sorted(path for path in (arguments.data / "caltech101").iterdir() if path.is_dir())
     files = [(path, label) for label, folder in enumerate(folders) for path in sorted(folder.iterdir())[:12]]
     pictures = images_of(encoder, [path for path, _ in files])
     labels = np.array([label for _, label in files])
-    same = labels[:, None] == labels
-    scores = pictures @ pictures.T
+    words = encoder.encode_texts([folder.name.replace("_", " ") for folder in folders])
+    classes = np.arange(len(folders))
+    study(
+        "text-image",
+        [
+            Pairs("captions", captions @ photos.T, owner[:, None] == np.arange(len(names)), owner % 2 == 0),
+            Pairs("words", words @ pictures.T, classes[:, None] == labels, classes % 2 == 0),
+        ],
+    )
     others = ~np.eye(len(files), dtype=bool)  # a picture is no news to itself
-    scores = scores[others].reshape(len(files), -1)
-    study("image-image", scores, same[others].reshape(len(files), -1), labels % 2 == 0)
+    scores = (pictures @ pictures.T)[others].reshape(len(files), -1)
+    same = (labels[:, None] == labels)[others].reshape(len(files), -1)
+    study("image-image", [Pairs("classes", scores, same, labels % 2 == 0)])
 
 
 if __name__ == "__main__":
