@@ -1,9 +1,9 @@
 """An image tower in, the same tower out with its products laid out for a processor that multiplies bf16.
 
 oneDNN works on blocked weights and reorders them on every call unless it is given them ready. Three layers of a vision
-transformer are replaced by equal ones that do: linear layers (a sixth faster), self-attention (three times, since
-torch's fused kernel for short bf16 sequences is slow) and the patch embedding (twice). Together they are worth about a
-quarter of ViT-B/32; see `benchmarks/open_clip_towers.py`.
+transformer are replaced by equal ones that do: linear layers, self-attention (as plain products, since torch's fused
+kernel takes twice as long for short sequences in bf16) and the patch embedding. `benchmarks/open_clip_towers.py`
+measures what it is worth.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A batch of pictures in, their embeddings out: the batch is shared out among threads that compute alone.
 
 torch shares out the work inside each layer instead, and every layer waits for its slowest thread. While other threads
-decode the next pictures one of them is always late: with two cores, halves of a batch side by side are then about
+decode the next pictures one of them is always late: with two cores, halves of a batch side by side are then up to
 twice as fast as one batch on both.
 """
 
