@@ -62,6 +62,16 @@ def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
         assert (REPOSITORY / target).exists(), target
 
 
+def test_the_python_example_of_the_readme_prints_what_it_says(tmp_path: Path) -> None:
+    readme = (REPOSITORY / "README.md").read_text("utf-8")
+    example = re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", readme, re.DOTALL)
+    assert example is not None
+    (tmp_path / "data").symlink_to(REPOSITORY / "data")
+    done = subprocess.run([sys.executable, "-c", example[1]], cwd=tmp_path, capture_output=True, text=True, check=True)
+    # The last digit of a relevance may differ between processors.
+    assert re.sub(r"\d+%", "%", done.stdout) == re.sub(r"\d+%", "%", example[2])
+
+
 def test_the_light_requirements_are_those_of_the_package_without_the_heavy_ones() -> None:
     import tomllib
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mmsearch.cli.options import Json, Library, Model, Offline, command_app
+from mmsearch.cli.options import Json, Library, Model, command_app
 from mmsearch.cli.output import note, write, write_bytes, write_lines
 from mmsearch.cli.parameters import PlainCommand
 from mmsearch.errors import UsageError
@@ -72,7 +72,6 @@ def query(
     print0: Annotated[bool, typer.Option("--print0", help="Paths alone, each followed by a zero byte.")] = False,
     no_preview: Annotated[bool, typer.Option("--no-preview", help="No pictures in the table.")] = False,
     model: Model = None,
-    offline: Offline = False,
 ) -> int:
     """Search by words, by pictures, or by both.
 
@@ -93,7 +92,8 @@ def query(
     from mmsearch.query.language import parse
 
     wanted = parse(terms, stdin=_standard_input)
-    with SearchEngine.open(library, model=model, offline=offline, notify=note) as engine:
+    # A query never goes to the network: it says which command fetches the model instead.
+    with SearchEngine.open(library, model=model, offline=True, notify=note) as engine:
         hits = engine.search(wanted, k, modalities=modalities, rerank=rerank)
     if not hits:
         note("No match.")
