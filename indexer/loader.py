@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexer.changes import Candidate
+from mmsearch.config import processors
 from mmsearch.errors import MediaError
 from mmsearch.media.files import open_regular, reason_of, stream_hash
 from mmsearch.media.image import content_hash, read_image
@@ -68,7 +69,7 @@ class Content:
 
 def default_threads() -> int:
     """As many threads as there are processors for this process, within reason."""
-    return min(32, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return min(32, processors())
 
 
 class Loader:

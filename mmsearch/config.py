@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["DEFAULT_MODEL", "LIBRARY_FOLDER", "cache_folder", "debug", "find_library", "offline"]
+__all__ = ["DEFAULT_MODEL", "LIBRARY_FOLDER", "cache_folder", "debug", "find_library", "offline", "processors"]
 
 DEFAULT_MODEL = "mini"
 LIBRARY_FOLDER = ".mmsearch"
@@ -51,3 +51,8 @@ def debug() -> bool:
 def offline() -> bool:
     """Whether ``MMSEARCH_OFFLINE`` or ``HF_HUB_OFFLINE`` forbids the network."""
     return any(os.environ.get(name, "") not in ("", "0") for name in ("MMSEARCH_OFFLINE", "HF_HUB_OFFLINE"))
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

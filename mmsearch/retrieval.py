@@ -85,8 +85,7 @@ class Retriever:
         sought = np.array([term.weight > 0 for term in terms])
         depth = max(_SHORTLIST, 10 * k)
         ids, _ = self._store.search(self._source, embeddings[sought], depth, allowed=allowed)
-        shortlist = np.unique(ids[ids >= 0])
-        shortlist, vectors = self._catalog.vectors(self._encoder.id, shortlist)  # (n,), (n, dim)
+        shortlist, vectors = self._catalog.vectors(self._encoder.id, ids[ids >= 0])  # each once: (n,), (n, dim)
         if shortlist.size == 0:
             return []
         scores = embeddings @ vectors.T  # (terms, n)

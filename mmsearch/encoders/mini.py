@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmsearch.config import processors
 from mmsearch.encoders.mini_text import TextTower
 from mmsearch.errors import EncoderError, ModelMissingError, UsageError
 from mmsearch.types import Modality
@@ -80,7 +81,7 @@ class MiniEncoder:
     @property
     def batch_size(self) -> int:
         """How many images it likes to get at once."""
-        return max(32, 2 * _AT_ONCE * _cores())
+        return max(32, 2 * _AT_ONCE * processors())
 
     def prepare_image(self, image: Image.Image) -> NDArray[np.uint8]:
         """Squash one RGB image to the square that the tower reads.
@@ -157,11 +158,6 @@ class MiniEncoder:
                         f"The weights in {path} cannot be read.",
                         hint="Install mmsearch again: pip install --force-reinstall mmsearch",
                     ) from error
-                if _cores() > 1:
-                    self._pool = ThreadPoolExecutor(_cores(), "mmsearch-encode")
+                if processors() > 1:
+                    self._pool = ThreadPoolExecutor(processors(), "mmsearch-encode")
             return self._session
-
-
-def _cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
