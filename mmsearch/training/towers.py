@@ -1,54 +1,107 @@
-"""Features and token ids go in, embeddings of the shared space come out: the parts of ``mini`` that learn."""
+"""What a trainer needs to know of a dual encoder: two towers, each a part that stays as it is and a part that learns.
+
+What the frozen part gives is computed once and kept in files (`mmsearch.training.features`), so that an epoch costs only
+what learns.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from mmsearch.training.features import padded
-from mmsearch.training.heads import Head
-from mmsearch.training.recipe import Recipe
-from mmsearch.training.text_tower import SentenceTransformer
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
 
-__all__ = ["DualEncoder"]
+__all__ = ["DualEncoder", "ImageTower", "TextTower"]
 
-TEXTS_AT_ONCE = 112
+
+class ImageTower(nn.Module, ABC):
+    """Photos in, embeddings out.
+
+    Attributes:
+        dim: Length of the embeddings.
+        side: Side in pixels of what it reads.
+        cached: Whether what `frozen` gives is worth keeping in files; otherwise photos are read anew each time.
+        key: Names the frozen part: its kind, its sizes and a hash of its weights.
+    """
+
+    dim: int
+    side: int
+    cached: bool
+    key: str
+
+    @abstractmethod
+    def prepare(self, image: Image.Image) -> NDArray[Any]:
+        """One RGB picture of any size -> what the tower reads, always of the same shape and type."""
+
+    @abstractmethod
+    def frozen(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """(n, ...) prepared pictures -> (n, ...) what `forward` takes; the identity where every part learns."""
+
+    @abstractmethod
+    def forward(self, features: Tensor) -> Tensor:
+        """(n, ...) what `frozen` gave -> (n, dim), rows L2-normalised."""
+
+
+class TextTower(nn.Module, ABC):
+    """Sentences in, embeddings out.
+
+    Attributes:
+        dim: Length of the embeddings.
+        cached: Whether `frozen` gives features worth keeping; otherwise `forward` takes the token ids themselves.
+        key: Names the frozen part: its kind, its sizes and a hash of its weights.
+    """
+
+    dim: int
+    cached: bool
+    key: str
+
+    @abstractmethod
+    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each sentence, cut at the tower's limit."""
+
+    @abstractmethod
+    def frozen(self, tokens: Sequence[Sequence[int]]) -> NDArray[Any]:
+        """Token ids of n sentences -> (n, w); called only where `cached`."""
+
+    @abstractmethod
+    def forward(self, features: Tensor | Sequence[Sequence[int]]) -> Tensor:
+        """Features (n, w) where `cached`, else n sentences' token ids -> (n, dim), rows L2-normalised."""
 
 
 class DualEncoder(nn.Module):
-    """The parts that learn: both heads, the sentence encoder's last layers, the temperature."""
+    """Two towers that share one space, and how sharply their similarities are read.
 
-    def __init__(self, recipe: Recipe, features: Tensor, sentences: SentenceTransformer) -> None:
+    Args:
+        images: Any image tower.
+        texts: A text tower of the same `dim`.
+        scale: Inverse temperature to begin with.
+        bias: Added to the scaled similarities, by the sigmoid loss alone.
+    """
+
+    MAX_SCALE = 100.0
+    """Bound of the inverse temperature (Radford et al. 2021, section 2.5)."""
+
+    def __init__(self, images: ImageTower, texts: TextTower, scale: float = 14.0, bias: float = -10.0) -> None:
         super().__init__()
-        torch.manual_seed(recipe.seed)
-        center, spread = features.mean(0), features.std(0) + 0.05
-        self.recipe = recipe
-        self.images = Head(features.shape[1], recipe.hidden, recipe.dim, recipe.dropout, center, spread)
-        # Unit vectors of length `width` have entries about this size.
-        scale = torch.full((sentences.width,), sentences.width**-0.5)
-        self.texts = Head(sentences.width, recipe.hidden, recipe.dim, recipe.text_dropout, None, scale)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(14.0)))
-        self.sentences = sentences.requires_grad_(False)
+        if images.dim != texts.dim:
+            raise ValueError(f"the towers' embeddings are of length {images.dim} and {texts.dim}")
+        self.images = images
+        self.texts = texts
+        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
+        self.bias = nn.Parameter(torch.tensor(float(bias)))
 
     @property
     def scale(self) -> Tensor:
         """Inverse temperature."""
-        return self.log_scale.exp().clamp(max=60.0)
+        return self.log_scale.exp().clamp(max=self.MAX_SCALE)
 
-    def read(self, tokens: Sequence[Sequence[int]]) -> Tensor:
-        """Sentence features, with gradients in the last layers only; sentences of like length go together."""
-        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
-        frozen = len(self.sentences.layers) - self.recipe.tuned_layers
-        parts = []
-        for start in range(0, len(order), TEXTS_AT_ONCE):
-            ids, mask = padded([tokens[i] for i in order[start : start + TEXTS_AT_ONCE]])
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bfloat16):
-                with torch.no_grad():
-                    hidden = self.sentences.run(self.sentences.embed(ids), mask, 0, frozen)
-                hidden = self.sentences.run(hidden, mask, frozen)
-            parts.append(self.sentences.pool(hidden.float(), mask))
-        features = torch.cat(parts)[torch.tensor(order).argsort()]
-        return nn.functional.normalize(features, dim=1)
+    def learned(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names and parameters of all that learns."""
+        return ((name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad)
