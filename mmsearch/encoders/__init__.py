@@ -11,7 +11,7 @@ from mmsearch.errors import UnknownEncoderError
 if TYPE_CHECKING:
     from mmsearch.protocols import Encoder
 
-__all__ = ["load_encoder"]
+__all__ = ["full_id", "load_encoder"]
 
 _Notify = Callable[[str], None] | None
 
@@ -29,6 +29,7 @@ def load_encoder(
     The ids are::
 
         mini                                        the built-in model
+        mini/<folder>                               a model of one's own in the same format, as training exports it
         open_clip/<architecture>/<tag>              published weights, as open_clip lists them
         open_clip/<architecture>/<checkpoint file>  one's own weights of a known architecture
         open_clip/hf-hub:<organisation>/<name>      a repository on the Hugging Face hub
@@ -36,9 +37,10 @@ def load_encoder(
 
     What follows ``<architecture>/`` is a file if it has a slash, begins with ``.`` or ``~`` or ends as checkpoints do
     (``.pt``, ``.pth``, ``.bin``, ``.ckpt``, ``.npz``, ``.safetensors``). ``local-dir:`` may be left out before a path
-    that begins with ``/``, ``./``, ``../`` or ``~``. Capitals in architectures do not count, hyphens and underscores
-    in tags are the same, ``-quickgelu`` before a tag may be left out, and paths become absolute: the encoder's own id
-    is one spelling for all of them.
+    that begins with ``/``, ``./``, ``../`` or ``~``, and of such a path to the folder of a model all that goes before
+    it. Capitals in architectures do not count, hyphens and underscores in tags are the same, ``-quickgelu`` before a
+    tag may be left out, and paths become absolute: the encoder's own id is one spelling for all of them. That of a
+    ``mini/`` folder ends with ``@`` and eight digits of its weights' hash: trained again, it is another model.
 
     Args:
         id: As above.
@@ -55,6 +57,7 @@ def load_encoder(
     """
     from mmsearch.encoders.precision import check_device
 
+    id = full_id(id)
     family = _FAMILIES.get(id.partition("/")[0])
     if family is None:
         raise _unknown(id)
@@ -63,11 +66,13 @@ def load_encoder(
 
 
 def _mini(id: str, device: str | None, precision: str | None, offline: bool, notify: _Notify) -> Encoder:
-    if id != "mini":
-        raise _unknown(id)
     from mmsearch.encoders.mini import MiniEncoder
 
-    return MiniEncoder(device=device, precision=precision)
+    if id == "mini":
+        return MiniEncoder(device=device, precision=precision)
+    from mmsearch.encoders.mini_source import MiniSource
+
+    return MiniEncoder(device=device, precision=precision, source=MiniSource.parse(id))
 
 
 def _open_clip(id: str, device: str | None, precision: str | None, offline: bool, notify: _Notify) -> Encoder:
@@ -94,6 +99,25 @@ _FAMILIES: dict[str, Callable[[str, str | None, str | None, bool, _Notify], Enco
 }
 
 
+def full_id(id: str) -> str:
+    """The id of the model in a folder, for a bare path to it; any other id as it is.
+
+    Raises:
+        UnknownEncoderError: It is a path, and no model lies there.
+    """
+    if not (id in (".", "..") or id.startswith(("/", "./", "../", "~")) or os.path.isabs(id)):
+        return id
+    from mmsearch.encoders.model_folder import MINI_FILES, resolved
+
+    place = resolved(id)
+    if os.path.isfile(place / "open_clip_config.json"):
+        return f"open_clip/local-dir:{place}"
+    if any(os.path.isfile(place / name) for name in MINI_FILES):
+        return f"mini/{place}"
+    hint = f"Write open_clip/<architecture>/{place}, or see" if os.path.isfile(place) else "See"
+    raise UnknownEncoderError(f"There is no model {id!r}.", hint=f"{hint} what there is: mmsearch models list")
+
+
 def _unknown(id: str) -> UnknownEncoderError:
     """The error for an id outside every family, with what was probably meant."""
     import difflib
@@ -104,4 +128,6 @@ def _unknown(id: str) -> UnknownEncoderError:
     matches = [f"{FAMILY}/{name}" for name in difflib.get_close_matches(id, tagged, n=3, cutoff=0.6)]
     matches = difflib.get_close_matches(id, ["mini"], cutoff=0.6) or matches
     meant = f"Did you mean {' or '.join(matches)}? " if matches else ""
+    if "\x00" not in id and os.path.isdir(id):
+        meant = f"For the model in that folder write ./{id}. "
     return UnknownEncoderError(f"There is no model {id!r}.", hint=f"{meant}See what there is: mmsearch models list")

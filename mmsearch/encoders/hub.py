@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mmsearch import config
+from mmsearch.encoders import full_id
 from mmsearch.encoders.model_folder import ModelFolder, ModelMeta, hub_folder, unwritable
 from mmsearch.errors import MmsearchError, ModelMissingError, UnknownEncoderError, UsageError
 
 if TYPE_CHECKING:
+    from mmsearch.encoders.mini_source import MiniSource
     from mmsearch.encoders.open_clip_source import OpenClipSource
 
 __all__ = ["ModelInfo", "list_models", "path", "pull", "remove"]
@@ -51,9 +53,9 @@ _RECOMMENDED = (
 
 def list_models() -> tuple[ModelInfo, ...]:
     """Every built-in and installed model, and a few recommended ones; never touches the network, imports no torch."""
-    from mmsearch.encoders.mini import DIM, MODELS
+    from mmsearch.encoders.mini import MODELS, MiniEncoder
 
-    built_in = ModelInfo("mini", "built-in", _size(MODELS), DIM, "ready to use, English")
+    built_in = ModelInfo("mini", "built-in", _size(MODELS), MiniEncoder().dim, "ready to use, English")
     installed = [_installed(meta) for meta in ModelFolder.described()]
     there = {model.id for model in installed}
     available = [
@@ -82,12 +84,18 @@ def pull(
         EncoderError: It was fetched but does not load.
         StorageError: The disk is full or not writable.
     """
+    model_id = full_id(model_id)
     if model_id == "mini":
         return path(model_id)
+    from mmsearch.encoders.mini import MiniEncoder
+    from mmsearch.encoders.mini_source import MiniSource
     from mmsearch.encoders.open_clip import OpenClipEncoder
     from mmsearch.encoders.open_clip_weights import fetch_weights
 
     source = _parsed(model_id)
+    if isinstance(source, MiniSource):
+        MiniEncoder(source=source).load()
+        return source.folder
     encoder = OpenClipEncoder(source, offline=offline, notify=notify)
     weights, _ = fetch_weights(source, offline=offline, notify=notify, progress=progress)
     meta = encoder.describe()
@@ -103,6 +111,7 @@ def path(model_id: str) -> Path:
         UnknownEncoderError: There is no such model.
         ModelMissingError: Nothing of it is on this machine.
     """
+    model_id = full_id(model_id)
     if model_id == "mini":
         from mmsearch.encoders.mini import MODELS
 
@@ -123,6 +132,7 @@ def remove(model_id: str) -> int:
         UsageError: It is built in, or lies in a place that is not mmsearch's own.
         StorageError: It cannot be deleted.
     """
+    model_id = full_id(model_id)
     if model_id == "mini":
         raise UsageError("The model mini is part of mmsearch and cannot be removed.")
     folder, weights = _places(model_id)
@@ -146,31 +156,43 @@ def remove(model_id: str) -> int:
 
 
 def _installed(meta: ModelMeta) -> ModelInfo:
+    from mmsearch.encoders.mini_source import MiniSource
+
     weights = Path(meta.weights.path)
     size = ModelFolder(meta.id).size_bytes() + (meta.weights.size_bytes if weights.exists() else 0)
     notes = []
+    source = _parsed(meta.id)
+    if isinstance(source, MiniSource):
+        notes.append("it was trained again since" if meta.weights.changed() else source.note)
     if not weights.exists():
         notes.append("its weights are gone: text queries only" if meta.text else "its weights are gone")
     if meta.reason:
         notes.append(f"text queries are slow: {meta.reason}")
-    return ModelInfo(meta.id, "installed", size, meta.dim, "; ".join(notes))
+    return ModelInfo(meta.id, "installed", size, meta.dim, "; ".join(filter(None, notes)))
 
 
-def _parsed(model_id: str) -> OpenClipSource:
-    from mmsearch.encoders.open_clip_source import FAMILY, OpenClipSource
+def _parsed(model_id: str) -> OpenClipSource | MiniSource:
+    from mmsearch.encoders import mini_source, open_clip_source
 
-    if not model_id.startswith(f"{FAMILY}/"):
+    family = model_id.partition("/")[0]
+    if family == mini_source.FAMILY and "/" in model_id:
+        return mini_source.MiniSource.parse(model_id)
+    if family != open_clip_source.FAMILY or "/" not in model_id:
         raise UnknownEncoderError(f"There is no model {model_id!r}.", hint="See what there is: mmsearch models list")
-    return OpenClipSource.parse(model_id)
+    return open_clip_source.OpenClipSource.parse(model_id)
 
 
 def _places(model_id: str) -> tuple[ModelFolder, Path | None]:
     """The folder of a model, be it there or not, and its weights if they are on this machine."""
+    from mmsearch.encoders.mini_source import MiniSource
+
     source = _parsed(model_id)
     folder = ModelFolder(source.id)
     meta = folder.read()
     if meta is not None and Path(meta.weights.path).exists():
         return folder, Path(meta.weights.path)
+    if isinstance(source, MiniSource):
+        return folder, source.folder if source.folder.exists() else None
     if source.local is not None:
         return folder, source.local if source.local.exists() else None
     from mmsearch.encoders.open_clip_weights import find_weights

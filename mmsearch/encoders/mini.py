@@ -1,6 +1,7 @@
 """Photos and texts go in, embeddings of the built-in model come out; it needs no torch, and texts no ONNX Runtime.
 
-How it was made, from what, and how well it does is told in ``mmsearch/models/MODEL_CARD.md``.
+So do those of a model of one's own, in a folder of the same format. How the built-in one was made, from what, and how
+well it does is told in ``mmsearch/models/MODEL_CARD.md``.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mmsearch.config import processors
-from mmsearch.encoders.mini_text import TextTower
+from mmsearch.encoders.mini_text import HINT, TextTower, read_shape
 from mmsearch.errors import EncoderError, ModelMissingError, UsageError
 from mmsearch.types import Modality
 
@@ -23,13 +25,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from mmsearch.encoders.mini_source import MiniSource
+
 __all__ = ["MODELS", "MiniEncoder"]
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 """The folder of the built-in weights."""
 
-DIM = 256
-SIDE = 260
 _AT_ONCE = 4  # pictures that a thread computes at once: more need memory and gain nothing
 
 
@@ -39,20 +41,28 @@ class MiniEncoder:
     Args:
         device: None, ``auto`` or ``cpu``; it runs on the processor alone.
         precision: None, ``auto`` or ``int8``; its weights are eight-bit integers.
-        models: The folder of its weights, to try others than the built-in ones.
+        models: The folder of its weights, to try others than the built-in ones under its name.
+        source: A model of one's own, under a name of its own.
 
     Raises:
         UsageError: It is asked to run elsewhere or with other numbers.
     """
 
-    def __init__(self, device: str | None = None, precision: str | None = None, *, models: Path = MODELS) -> None:
+    def __init__(
+        self,
+        device: str | None = None,
+        precision: str | None = None,
+        *,
+        models: Path = MODELS,
+        source: MiniSource | None = None,
+    ) -> None:
+        name = "The built-in model" if source is None else f"The model {source.id}"
         if device not in (None, "auto", "cpu"):
-            raise UsageError(f"The built-in model does not run on {device}.", hint="Leave out --device, or say cpu.")
+            raise UsageError(f"{name} does not run on {device}.", hint="Leave out --device, or say cpu.")
         if precision not in (None, "auto", "int8"):
-            raise UsageError(
-                f"The built-in model has no {precision} weights.", hint="Leave out --precision, or say int8."
-            )
-        self._models = models
+            raise UsageError(f"{name} has no {precision} weights.", hint="Leave out --precision, or say int8.")
+        self._source = source
+        self._models = models if source is None else source.folder
         self._lock = threading.Lock()
         self._session: Any = None
         self._pool: ThreadPoolExecutor | None = None
@@ -61,12 +71,12 @@ class MiniEncoder:
     @property
     def id(self) -> str:
         """The name under which a library remembers it."""
-        return "mini"
+        return "mini" if self._source is None else self._source.id
 
     @property
     def dim(self) -> int:
         """Length of its embeddings."""
-        return DIM
+        return self._shape[0]
 
     @property
     def modalities(self) -> frozenset[Modality]:
@@ -76,12 +86,30 @@ class MiniEncoder:
     @property
     def image_size(self) -> int:
         """Side in pixels of the square that its image tower reads."""
-        return SIDE
+        return self._shape[1]
+
+    @cached_property
+    def _shape(self) -> tuple[int, int]:
+        """Length of an embedding, side of a picture."""
+        if self._source is not None:
+            known = self._source.describe()
+            return known.dim, int(known.transform["size"])
+        shape = read_shape(self._models / "mini_text.safetensors")
+        return shape.dim, shape.side
 
     @property
     def batch_size(self) -> int:
         """How many images it likes to get at once."""
         return max(32, 2 * _AT_ONCE * processors())
+
+    def load(self) -> None:
+        """Load both towers at once, to see that they are there and belong together.
+
+        Raises:
+            ModelMissingError: They are not, or do not.
+        """
+        self._image_session()
+        self._text_tower()
 
     def prepare_image(self, image: Image.Image) -> NDArray[np.uint8]:
         """Squash one RGB image to the square that the tower reads.
@@ -89,11 +117,11 @@ class MiniEncoder:
         Nothing is cropped, as nothing was in training: what stands at the edge of a wide photo is found too.
 
         Returns:
-            (260, 260, 3) uint8.
+            (side, side, 3) uint8.
         """
         from PIL import Image as PillowImage
 
-        resized = image.resize((SIDE, SIDE), PillowImage.Resampling.BICUBIC, reducing_gap=2.0)
+        resized = image.resize((self.image_size,) * 2, PillowImage.Resampling.BICUBIC, reducing_gap=2.0)
         return np.asarray(resized, dtype=np.uint8)
 
     def encode_images(self, images: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
@@ -103,14 +131,14 @@ class MiniEncoder:
             images: n arrays from `prepare_image`.
 
         Returns:
-            (n, 256) float32, rows L2-normalised.
+            (n, dim) float32, rows L2-normalised.
 
         Raises:
             EncoderError: The tower failed.
             ModelMissingError: The weights are not there.
         """
         if len(images) == 0:
-            return np.zeros((0, DIM), np.float32)
+            return np.zeros((0, self.dim), np.float32)
         session = self._image_session()
 
         def embed(start: int) -> NDArray[np.float32]:
@@ -122,22 +150,42 @@ class MiniEncoder:
             # whose core is decoding the next photos: that is half as fast on two cores.
             parts = list(self._pool.map(embed, starts)) if self._pool and len(starts) > 1 else [*map(embed, starts)]
         except Exception as error:  # ONNX Runtime raises classes of its own that have no common base
-            raise EncoderError(f"The image tower of mini failed: {error}") from error
+            raise EncoderError(f"The image tower of {self.id} failed: {error}") from error
         return np.concatenate(parts)
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts; those beyond the token limit are cut.
 
         Returns:
-            (n, 256) float32, rows L2-normalised.
+            (n, dim) float32, rows L2-normalised.
 
         Raises:
             ModelMissingError: The weights are not there.
         """
+        return self._text_tower().encode(texts)
+
+    def _text_tower(self) -> TextTower:
+        """The text tower, loaded at first use."""
         with self._lock:
             if self._texts is None:
-                self._texts = TextTower(self._models)
-        return self._texts.encode(texts)
+                tower = TextTower(self._models, hint=self._hint)
+                self._check()
+                self._texts = tower
+            return self._texts
+
+    @property
+    def _hint(self) -> str:
+        """What helps where weights cannot be read."""
+        if self._source is None:
+            return HINT
+        from mmsearch.encoders.mini_source import HINT as OWN
+
+        return OWN
+
+    def _check(self) -> None:
+        """See that what was loaded is what the id names; asked after loading, so that no change can slip between."""
+        if self._source is not None:
+            self._source.check()
 
     def _image_session(self) -> Any:
         """The image tower, loaded at first use."""
@@ -150,14 +198,16 @@ class MiniEncoder:
                 options.intra_op_num_threads = 1
                 path = self._models / "mini_image.onnx"
                 try:
-                    self._session = onnxruntime.InferenceSession(
-                        os.fspath(path), options, providers=["CPUExecutionProvider"]
-                    )
+                    session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
                 except Exception as error:  # as above
+                    raise ModelMissingError(f"The weights in {path} cannot be read.", hint=self._hint) from error
+                sides, dims = session.get_inputs()[0].shape[1:3], session.get_outputs()[0].shape[1:]
+                if (sides, dims) != ([self.image_size] * 2, [self.dim]):
                     raise ModelMissingError(
-                        f"The weights in {path} cannot be read.",
-                        hint="Install mmsearch again: pip install --force-reinstall mmsearch",
-                    ) from error
+                        f"{path} and mini_text.safetensors do not belong together.", hint=self._hint
+                    )
+                self._check()
+                self._session = session
                 if processors() > 1:
                     self._pool = ThreadPoolExecutor(processors(), "mmsearch-encode")
             return self._session

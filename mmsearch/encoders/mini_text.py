@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import mmap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mmsearch.encoders.wordpiece import WordPiece
-from mmsearch.errors import ModelMissingError
+from mmsearch.errors import EncoderError, ModelMissingError
 
-__all__ = ["TextTower", "read_safetensors"]
+__all__ = ["Shape", "TextTower", "read_safetensors", "read_shape"]
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,8 +33,35 @@ TOKENS_AT_ONCE = 2048
 TEXTS_WORTH_UNPACKING = 16
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+HINT = "Install mmsearch again: pip install --force-reinstall mmsearch"
+# What the towers measure where their metadata does not say so.
+DIM, SIDE = 256, 260
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the metadata of ``mini_text.safetensors`` tell of a model.
+
+    Attributes:
+        dim: Length of its embeddings.
+        side: Side in pixels of the square that its image tower reads.
+        depth, heads: Layers of the text tower, and heads of each.
+        limit: Most tokens that a text may have.
+    """
+
+    dim: int
+    side: int
+    depth: int
+    heads: int
+    limit: int
+
+
+def read_safetensors(path: Path, *, hint: str = HINT) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """Map a safetensors file into memory.
+
+    Args:
+        path: The file.
+        hint: What helps where it cannot be read.
 
     Returns:
         Arrays over the file's own pages, read-only, and the file's metadata.
@@ -53,12 +81,32 @@ def read_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str
             kind = np.dtype(TYPES[entry["dtype"]])
             flat = np.frombuffer(data, kind, count=(stop - start) // kind.itemsize, offset=8 + size + start)
             arrays[name] = flat.reshape(entry["shape"])
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelMissingError(
-            f"The weights in {path} cannot be read.",
-            hint="Install mmsearch again: pip install --force-reinstall mmsearch",
-        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _unreadable(path, hint) from error
     return arrays, metadata
+
+
+def read_shape(path: Path, *, hint: str = HINT) -> Shape:
+    """What a model measures, from the head of its ``mini_text.safetensors``.
+
+    Raises:
+        ModelMissingError: The file is not there or not one of these.
+    """
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), path.stat().st_size)))
+        return _shape(header["__metadata__"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unreadable(path, hint) from error
+
+
+def _shape(metadata: dict[str, str]) -> Shape:
+    values = {"dim": DIM, "side": SIDE, **json.loads(metadata["shape"])}
+    return Shape(**{name: int(values[name]) for name in Shape.__slots__})
+
+
+def _unreadable(path: Path, hint: str) -> ModelMissingError:
+    return ModelMissingError(f"The weights in {path} cannot be read.", hint=hint)
 
 
 class TextTower:
@@ -66,16 +114,26 @@ class TextTower:
 
     Args:
         folder: Where ``mini_text.safetensors`` and ``mini_vocabulary.txt`` lie.
+        hint: What helps where they cannot be read.
+
+    Raises:
+        ModelMissingError: One of them is not there or not readable, or they do not belong together.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._arrays, metadata = read_safetensors(folder / "mini_text.safetensors")
-        shape = json.loads(metadata["shape"])
-        self._depth = int(shape["depth"])
-        self._heads = int(shape["heads"])
-        self.limit = int(shape["limit"])
-        self.dim = int(shape["dim"])
-        self._pieces = WordPiece(folder / "mini_vocabulary.txt")
+    def __init__(self, folder: Path, *, hint: str = HINT) -> None:
+        path, vocabulary = folder / "mini_text.safetensors", folder / "mini_vocabulary.txt"
+        self._arrays, metadata = read_safetensors(path, hint=hint)
+        try:
+            shape = _shape(metadata)
+            pieces = WordPiece(vocabulary)
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise _unreadable(path if "shape" not in metadata else vocabulary, hint) from error
+        if "words" not in self._arrays or len(self._arrays["words"]) != len(pieces):
+            raise ModelMissingError(f"{vocabulary} and {path.name} do not belong together.", hint=hint)
+        self._path = path
+        self._depth, self._heads = shape.depth, shape.heads
+        self.limit, self.dim = shape.limit, shape.dim
+        self._pieces = pieces
         self._unpacked: dict[str, Array] = {}
 
     def encode(self, texts: Sequence[str]) -> Array:
@@ -83,7 +141,16 @@ class TextTower:
 
         Returns:
             (n, dim) float32, rows L2-normalised.
+
+        Raises:
+            EncoderError: The weights are not those of such a tower.
         """
+        try:
+            return self._encoded(texts)
+        except (KeyError, IndexError, ValueError) as error:
+            raise EncoderError(f"The weights in {self._path} are not those of a text tower: {error}.") from error
+
+    def _encoded(self, texts: Sequence[str]) -> Array:
         keep = len(texts) >= TEXTS_WORTH_UNPACKING
         tokens = [self._pieces.encode(text, self.limit) for text in texts]
         by_length: dict[int, list[int]] = {}

@@ -8,14 +8,18 @@ import os
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mmsearch import config
-from mmsearch.errors import StorageError
+from mmsearch.errors import StorageError, UnknownEncoderError
 
-__all__ = ["ModelFolder", "ModelMeta", "TextMeta", "Weights", "hub_folder", "models_folder"]
+__all__ = ["MINI_FILES", "ModelFolder", "ModelMeta", "TextMeta", "Weights", "hub_folder", "models_folder", "resolved"]
+
+MINI_FILES = ("mini_image.onnx", "mini_text.safetensors", "mini_vocabulary.txt")
+"""The files of a model in the built-in format."""
 
 _FORMAT = 1  # of meta.json and of what lies beside it; another number means: export again
 _META = "meta.json"
@@ -48,13 +52,18 @@ class Weights:
                     digest.update(block)
         return cls(str(path), *_stat(files), digest.hexdigest())
 
+    def untouched(self) -> bool:
+        """Whether size and time are those that were measured."""
+        try:
+            return _stat(_weight_files(Path(self.path))) == (self.size_bytes, self.mtime_ns)
+        except OSError:
+            return False
+
     def changed(self) -> bool:
         """Whether the checkpoint holds something else by now; one that is gone has not changed."""
         path = Path(self.path)
         try:
-            if not path.exists() or _stat(_weight_files(path)) == (self.size_bytes, self.mtime_ns):
-                return False
-            return Weights.of(path).sha256 != self.sha256
+            return path.exists() and not self.untouched() and Weights.of(path).sha256 != self.sha256
         except OSError:
             return False
 
@@ -163,7 +172,8 @@ class ModelFolder:
                 os.fsync(stream.fileno())
             written.replace(self.path / _META)
         except OSError as error:
-            written.unlink(missing_ok=True)
+            with suppress(OSError):
+                written.unlink(missing_ok=True)
             raise unwritable(self.path, error) from error
         for part in self.path.glob("text-*"):
             # A young one may be another process's, not yet valid.
@@ -184,6 +194,23 @@ def models_folder() -> Path:
 def hub_folder() -> Path:
     """Where pulled weights lie, as the hub's own client lays them out."""
     return config.cache_folder() / "hub"
+
+
+def resolved(path: str) -> Path:
+    """One spelling for one place, so that a library knows its model from any working directory.
+
+    Raises:
+        UnknownEncoderError: It cannot be a path, or not one that can be written down.
+    """
+    try:
+        path.encode()
+        if "\x00" in path:
+            raise ValueError("a null character")
+    except ValueError as error:
+        raise UnknownEncoderError(
+            f"{path!r} is no path that can be remembered.", hint="See what there is: mmsearch models list"
+        ) from error
+    return Path(os.path.realpath(os.path.expanduser(path)))
 
 
 def unwritable(path: Path, error: OSError) -> StorageError:
@@ -208,6 +235,8 @@ def _weight_files(path: Path) -> list[Path]:
     """The checkpoint itself, or everything in a folder that can make a difference to a model."""
     if path.is_file():
         return [path]
+    if not (path / "open_clip_config.json").exists() and (path / MINI_FILES[1]).exists():
+        return [path / name for name in MINI_FILES]  # beside them may lie whatever training left there
     suffixes = {".bin", ".json", ".model", ".pt", ".pth", ".safetensors", ".txt"}
     return sorted(file for file in path.iterdir() if file.is_file() and file.suffix in suffixes)
 

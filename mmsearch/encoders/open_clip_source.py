@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from mmsearch.encoders.model_folder import resolved
 from mmsearch.errors import UnknownEncoderError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class OpenClipSource:
                 )
             return cls(f"{FAMILY}/{_HUB}{repository}", "hub", f"{_HUB}{repository}")
         if rest.startswith((_FOLDER, "/", "./", "../", "~")) or Path(rest).is_absolute():
-            folder = _resolved(rest.removeprefix(_FOLDER))
+            folder = resolved(rest.removeprefix(_FOLDER))
             if os.path.exists(folder) and not os.path.isfile(folder / "open_clip_config.json"):
                 raise UnknownEncoderError(
                     f"{folder} is no folder with an open_clip_config.json.",
@@ -90,7 +91,7 @@ class OpenClipSource:
                 else f"Write {FAMILY}/{architecture}/<checkpoint file>.",
             )
         if _is_path(weights):
-            checkpoint = _resolved(weights)
+            checkpoint = resolved(weights)
             if os.path.isdir(checkpoint):
                 raise UnknownEncoderError(
                     f"{checkpoint} is a folder, not a checkpoint.", hint=f"Write {FAMILY}/{_FOLDER}{checkpoint}"
@@ -185,10 +186,3 @@ def _is_path(weights: str) -> bool:
         or weights.startswith(("~", "."))
         or Path(weights).suffix.lower() in _CHECKPOINT_SUFFIXES
     )
-
-
-def _resolved(path: str) -> Path:
-    """One spelling for one place, so that a library knows its model from any working directory."""
-    if "\x00" in path:
-        raise UnknownEncoderError(f"{path!r} is no path.", hint=_LIST)
-    return Path(os.path.realpath(os.path.expanduser(path)))

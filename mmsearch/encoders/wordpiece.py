@@ -42,6 +42,10 @@ class WordPiece:
         self._last = self._ids["[SEP]"]
         self._word = lru_cache(maxsize=65536)(self._split)
 
+    def __len__(self) -> int:
+        """Number of pieces."""
+        return len(self._ids)
+
     def encode(self, text: str, limit: int) -> list[int]:
         """Ids of one text between the marks of its beginning and end, `limit` at most with both marks."""
         ids = [self._first]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mmsearch.encoders import hub, load_encoder
-from mmsearch.encoders.mini import DIM, MODELS
+from mmsearch.encoders.mini import MODELS
 from mmsearch.errors import EncoderError, ModelMissingError, StorageError, UnknownEncoderError, UsageError
 from tests.encoders import tiny as tiny_models
 from tests.encoders.conftest import picture
@@ -26,7 +26,7 @@ def names(state: str) -> list[str]:
 
 def test_the_built_in_model_is_listed_first_and_recommended_ones_last() -> None:
     models = hub.list_models()
-    assert (models[0].id, models[0].state, models[0].dim) == ("mini", "built-in", DIM)
+    assert (models[0].id, models[0].state, models[0].dim) == ("mini", "built-in", load_encoder("mini").dim)
     assert {model.state for model in models} == {"built-in", "available"}
     assert all(model.size_bytes and model.dim and model.note for model in models)
 
