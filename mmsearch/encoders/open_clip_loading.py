@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import warnings
@@ -28,7 +29,7 @@ from mmsearch.errors import EncoderError, ExtraMissingError, MmsearchError
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["LoadedModel", "load_model", "quiet"]
+__all__ = ["LoadedModel", "load_model", "model_config", "quiet"]
 
 _T = TypeVar("_T")
 _lock = threading.Lock()  # loading changes settings of the process, so it happens once at a time
@@ -64,13 +65,13 @@ def load_model(
     with _lock, quiet():
         weights, cache = fetch_weights(source, offline=not online, notify=notify)
         place: dict[str, Any] = {} if cache is None else {"cache_dir": str(cache)}
-        quick = source.kind == "tag" and open_clip.get_pretrained_cfg(source.model, source.pretrained).get("quick_gelu")
+        quick = _quick_gelu(source)
         try:
             model = _from_cache(
                 source,
                 online,
                 lambda: open_clip.create_model_from_pretrained(
-                    source.model, source.pretrained, force_quick_gelu=bool(quick), return_transform=False, **place
+                    source.model, source.pretrained, force_quick_gelu=quick, return_transform=False, **place
                 ),
             ).eval()
             tokenizer = _from_cache(source, online, lambda: open_clip.get_tokenizer(source.model, **place))
@@ -80,6 +81,23 @@ def load_model(
         except Exception as error:  # a checkpoint can fail in any way
             raise _translated(source, error) from error
     return LoadedModel(model, tokenizer, transform, weights)
+
+
+def model_config(source: OpenClipSource, loaded: LoadedModel) -> dict[str, Any]:
+    """open_clip's ``model_cfg`` of a loaded model, from which it can be made again."""
+    if source.kind in ("tag", "file"):
+        config: dict[str, Any] = import_open_clip().get_model_config(source.model)
+        return {**config, "quick_gelu": True} if _quick_gelu(source) else config
+    folder = loaded.weights if loaded.weights.is_dir() else loaded.weights.parent
+    found: dict[str, Any] = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))["model_cfg"]
+    return found
+
+
+def _quick_gelu(source: OpenClipSource) -> bool:
+    """Whether published weights demand another activation than their architecture has."""
+    if source.kind != "tag":
+        return False
+    return bool(import_open_clip().get_pretrained_cfg(source.model, source.pretrained).get("quick_gelu"))
 
 
 def _from_cache(source: OpenClipSource, online: bool, load: Callable[[], _T]) -> _T:

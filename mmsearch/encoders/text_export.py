@@ -22,7 +22,7 @@ from mmsearch.errors import EncoderError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["NotExportableError", "export_text_tower", "reference_embeddings"]
+__all__ = ["NotExportableError", "export_text_tower", "is_simple", "reference_embeddings", "text_layers"]
 
 _LEAST_COSINE = 0.999
 # What may tell two tokenizers apart: case, contractions, accents, other scripts, entities, control characters, length.
@@ -57,7 +57,7 @@ def export_text_tower(model: nn.Module, tokenizer: Any, folder: Path) -> TextMet
         StorageError: The disk is full or not writable.
     """
     meta = _write_tokenizer(tokenizer, folder)
-    tower, trimmed = _tower(model, simple=meta.wrap is not None)
+    tower, trimmed = text_layers(model, simple=meta.wrap is not None)
     meta = replace(meta, trimmed=trimmed)
     _check_tokens(tokenizer, folder, meta)
     _write_tower(tower, folder / "text.onnx", meta)
@@ -79,10 +79,10 @@ def reference_embeddings(model: nn.Module, tokenizer: Any, texts: list[str]) -> 
 
 
 def _write_tokenizer(tokenizer: Any, folder: Path) -> TextMeta:
-    from open_clip.tokenizer import SimpleTokenizer, get_clean_fn
+    from open_clip.tokenizer import get_clean_fn
 
     cleaners = {get_clean_fn(name): name for name in CLEANERS}
-    simple = isinstance(tokenizer, SimpleTokenizer)
+    simple = is_simple(tokenizer)
     clean = cleaners.get(getattr(tokenizer, "clean_fn", get_clean_fn("canonicalize")))  # SigLIP's own has no choice
     if clean is None or getattr(tokenizer, "reduction_fn", None) or getattr(tokenizer, "tokenizer_mode", None):
         raise NotExportableError("its tokenizer has a mode of its own")
@@ -130,11 +130,22 @@ def _backend_tokenizer(tokenizer: Any, length: int) -> Any:
     return converted
 
 
-def _tower(model: Any, *, simple: bool) -> tuple[nn.Module, bool]:
+def is_simple(tokenizer: Any) -> bool:
+    """Whether it is CLIP's own byte-pair tokenizer, which ends a text with its largest token and pads with zeros."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    return isinstance(tokenizer, SimpleTokenizer)
+
+
+def text_layers(model: Any, *, simple: bool) -> tuple[nn.Module, bool]:
     """A module from tokens to normalised embeddings, and whether it takes fewer tokens than its context length.
 
     In a causal tower nothing that follows the end token reaches its embedding, so a query of seven tokens need not be
     padded to 77: a tenth of the work. `open_clip` always pads, hence the second form of the same layers.
+
+    Args:
+        model: An open_clip model, or what is left of it without its image tower.
+        simple: Whether its tokenizer is CLIP's own, as `is_simple` says.
     """
     from open_clip.transformer import text_global_pool
     from torch import nn
