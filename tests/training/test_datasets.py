@@ -18,6 +18,7 @@ from mmsearch.training.datasets import (
     CaptionedImages,
     caption_classes,
     check_images,
+    class_names,
     fill_prompt,
     join,
     read_captions,
@@ -437,3 +438,11 @@ def test_a_split_of_real_sources_parts_copies_nowhere(shared_data: Path) -> None
     train, dev = split(join([first, read_dataset(shared_data / "stamps"), first]), 0.2)
     assert not set(train.images) & set(dev.images)
     assert 0.17 < len(dev.images) / (len(train.images) + len(dev.images)) < 0.21
+
+
+@pytest.mark.full
+def test_the_classes_of_imagenet_have_their_names() -> None:
+    pytest.importorskip("timm")
+    names = class_names()
+    assert len(names) == 1000
+    assert (names[0], names[207], names[999]) == ("tench", "golden retriever", "toilet tissue")
