@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from mmsearch.evaluation.datasets import CaptionSet, ClassSet, read_captions, read_classes
 from mmsearch.evaluation.measure import (
-    PROMPTS,
     CaptionsReport,
     ClassesReport,
+    Confusion,
     evaluate_captions,
     evaluate_classes,
 )
+from mmsearch.evaluation.prompts import PROMPTS, read_prompts
+from mmsearch.training.captions import read_coco
 
 __all__ = [
     "PROMPTS",
@@ -17,8 +19,11 @@ __all__ = [
     "CaptionsReport",
     "ClassSet",
     "ClassesReport",
+    "Confusion",
     "evaluate_captions",
     "evaluate_classes",
     "read_captions",
     "read_classes",
+    "read_coco",
+    "read_prompts",
 ]

@@ -1,44 +1,65 @@
-"""Measures an encoder: pictures with captions or classes -> recall, rank and accuracy.
-
-For zero-shot classification the name of a class is put into several sentences, whose embeddings are averaged
-(Radford et al. 2021, arXiv 2103.00020, section 3.1.4).
-"""
+"""Measures an encoder: pictures with captions or classes -> embeddings -> ranks -> figures with their intervals."""
 
 from __future__ import annotations
 
-import os
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch.errors import MediaError, UsageError
+from mmsearch.evaluation.bootstrap import classification_intervals, retrieval_intervals
 from mmsearch.evaluation.datasets import CaptionSet, ClassSet
+from mmsearch.evaluation.embedding import (
+    EmbeddedCaptions,
+    EmbeddedClasses,
+    ProgressCallback,
+    embed_captions,
+    embed_classes,
+)
+from mmsearch.evaluation.prompts import PROMPTS
 from mmsearch.training.evaluate import (
     ClassificationMetrics,
     RetrievalMetrics,
-    caption_metrics,
-    classification_metrics,
+    class_hits,
+    classification_figures,
+    retrieval_figures,
 )
-from mmsearch.types import Failure, Progress
+from mmsearch.training.ranking import ClassRanking, Ranking, caption_rankings, rank_classes
+from mmsearch.types import Failure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mmsearch.protocols import Encoder
 
-__all__ = ["PROMPTS", "CaptionsReport", "ClassesReport", "evaluate_captions", "evaluate_classes"]
+__all__ = [
+    "CaptionsReport",
+    "ClassesReport",
+    "Confusion",
+    "Direction",
+    "evaluate_captions",
+    "evaluate_classes",
+    "measure_captions",
+    "measure_classes",
+]
 
-ProgressCallback = Callable[[Progress], None]
 
-PROMPTS = ("a photo of a {}.", "a picture of a {}.", "a close-up photo of a {}.", "a {}.")
-_TEXTS_AT_ONCE = 256
+@dataclass(frozen=True, slots=True)
+class Direction:
+    """One direction of retrieval, from captions to images or back.
+
+    Attributes:
+        ranking: Where each query found what belongs to it.
+        groups: (n_queries,) the image that each query is, or is a caption of.
+    """
+
+    ranking: Ranking
+    groups: NDArray[np.int64]
+
+    def metrics(self) -> RetrievalMetrics:
+        """The figures with their confidence intervals."""
+        return replace(retrieval_figures(self.ranking), ci=retrieval_intervals(self.ranking, self.groups))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +69,8 @@ class CaptionsReport:
     Attributes:
         images, captions: How many were measured.
         skipped: Pictures that could not be read; they and their captions are left out.
+        embedded: What was measured.
+        by_text, by_image: Where each query found what belongs to it, for plots and sheets.
     """
 
     model: str
@@ -55,7 +78,10 @@ class CaptionsReport:
     captions: int
     text_to_image: RetrievalMetrics
     image_to_text: RetrievalMetrics
-    skipped: tuple[Failure, ...] = field(default=())
+    skipped: tuple[Failure, ...]
+    embedded: EmbeddedCaptions = field(repr=False, compare=False)
+    by_text: Direction = field(repr=False, compare=False)
+    by_image: Direction = field(repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The report in the form that scripts rely on."""
@@ -69,23 +95,74 @@ class CaptionsReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Confusion:
+    """Pictures of one class that were taken for another.
+
+    Attributes:
+        label, predicted: Names of their class and of the other.
+        count: How many pictures of the class were.
+        items: How many the class has.
+    """
+
+    label: str
+    predicted: str
+    count: int
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
 class ClassesReport:
     """How often the class of a picture is recognised without training for it.
 
     Attributes:
         classes, items: How many were measured.
+        prompts: The sentences that the names of the classes were put into.
         skipped: Pictures that could not be read; they are left out.
+        embedded: What was measured.
+        ranking: Where each picture found its class, for plots and sheets.
     """
 
     model: str
     classes: int
     items: int
     metrics: ClassificationMetrics
-    skipped: tuple[Failure, ...] = field(default=())
+    prompts: tuple[str, ...]
+    skipped: tuple[Failure, ...]
+    embedded: EmbeddedClasses = field(repr=False, compare=False)
+    ranking: ClassRanking = field(repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The report in the form that scripts rely on."""
-        return {"classes": self.classes, "items": self.items, **self.metrics.to_dict()}
+        return {
+            "classes": self.classes,
+            "items": self.items,
+            **self.metrics.to_dict(),
+            "model": self.model,
+            "prompts": list(self.prompts),
+        }
+
+    def predictions(self, label: int) -> NDArray[np.int64]:
+        """(classes,) as what the pictures of a class were taken, itself among them."""
+        return np.bincount(self.ranking.predicted[self.ranking.labels == label], minlength=self.classes)
+
+    def class_accuracies(self) -> NDArray[np.float64]:
+        """(classes,) the share of each class's pictures that were recognised; NaN for one without pictures."""
+        sizes = np.bincount(self.ranking.labels, minlength=self.classes)
+        return np.where(sizes > 0, class_hits(self.ranking, 1, self.classes) / np.maximum(sizes, 1), np.nan)
+
+    def confusions(self, most: int) -> list[Confusion]:
+        """The pairs of classes that are confused most, by the number of pictures, at most so many of them."""
+        wrong = self.ranking.labels != self.ranking.predicted
+        pairs, counts = np.unique(
+            np.stack([self.ranking.labels[wrong], self.ranking.predicted[wrong]]), axis=1, return_counts=True
+        )
+        sizes = np.bincount(self.ranking.labels, minlength=self.classes)
+        names = self.embedded.names
+        return [
+            Confusion(names[label], names[predicted], int(counts[i]), int(sizes[label]))
+            for i in np.argsort(-counts, kind="stable")[:most]
+            for label, predicted in [pairs[:, i]]
+        ]
 
 
 def evaluate_captions(
@@ -97,16 +174,25 @@ def evaluate_captions(
         UsageError: None of the pictures can be read.
         EncoderError: The encoder failed.
     """
-    meter = _Meter(progress, len(captions.images) + len(captions.captions))
-    embeddings, read, skipped = _embed_pictures(encoder, captions.images, meter)  # (n, dim)
-    places = {number: place for place, number in enumerate(read)}
-    kept = [
-        (places[owner], text) for owner, text in zip(captions.owners, captions.captions, strict=True) if owner in places
-    ]
-    meter.total = len(captions.images) + len(kept)
-    texts = _embed_texts(encoder, [text for _, text in kept], meter)  # (m, dim)
-    text_to_image, image_to_text = caption_metrics(embeddings, texts, np.array([owner for owner, _ in kept]))
-    return CaptionsReport(encoder.id, len(read), len(kept), text_to_image, image_to_text, skipped)
+    return measure_captions(encoder.id, embed_captions(encoder, captions, progress=progress))
+
+
+def measure_captions(model: str, embedded: EmbeddedCaptions) -> CaptionsReport:
+    """Measure retrieval in both directions, by embeddings."""
+    by_text, by_image = caption_rankings(embedded.image_embeddings, embedded.caption_embeddings, embedded.owners)
+    text_to_image = Direction(by_text, embedded.owners)
+    image_to_text = Direction(by_image, np.arange(len(embedded.images)))
+    return CaptionsReport(
+        model=model,
+        images=len(embedded.images),
+        captions=len(embedded.captions),
+        text_to_image=text_to_image.metrics(),
+        image_to_text=image_to_text.metrics(),
+        skipped=embedded.skipped,
+        embedded=embedded,
+        by_text=text_to_image,
+        by_image=image_to_text,
+    )
 
 
 def evaluate_classes(
@@ -125,96 +211,24 @@ def evaluate_classes(
         progress: Called after each batch.
 
     Raises:
-        UsageError: None of the pictures can be read.
+        UsageError: None of the pictures can be read, or a prompt has no ``{}``.
         EncoderError: The encoder failed.
     """
-    sentences = [prompt.format(name) for name in classes.names for prompt in prompts]
-    meter = _Meter(progress, len(classes.items) + len(sentences))
-    embeddings, read, skipped = _embed_pictures(encoder, classes.items, meter)  # (n, dim)
-    towards = _embed_texts(encoder, sentences, meter).reshape(len(classes.names), len(prompts), -1).mean(axis=1)
-    towards /= np.maximum(np.linalg.norm(towards, axis=1, keepdims=True), 1e-12)  # (classes, dim)
-    labels = np.array([classes.labels[number] for number in read])
-    metrics = classification_metrics(embeddings @ towards.T, labels, len(classes.names))
-    return ClassesReport(encoder.id, len(classes.names), len(read), metrics, skipped)
+    return measure_classes(encoder.id, embed_classes(encoder, classes, prompts, progress=progress), prompts)
 
 
-class _Meter:
-    """Counts the pictures and texts that are done."""
-
-    def __init__(self, progress: ProgressCallback | None, total: int) -> None:
-        self.total = total
-        self._progress = progress
-        self._done = 0
-        self._start = time.perf_counter()
-
-    def advance(self, count: int) -> None:
-        self._done += count
-        if self._progress is not None:
-            self._progress(Progress("embed", self._done, self.total, time.perf_counter() - self._start))
-
-
-def _embed_texts(encoder: Encoder, texts: Sequence[str], meter: _Meter) -> NDArray[np.float32]:
-    parts: list[NDArray[np.float32]] = []
-    for at in range(0, len(texts), _TEXTS_AT_ONCE):
-        parts.append(encoder.encode_texts(texts[at : at + _TEXTS_AT_ONCE]))
-        meter.advance(len(parts[-1]))
-    return np.concatenate(parts)
-
-
-def _embed_pictures(
-    encoder: Encoder, paths: Sequence[Path], meter: _Meter
-) -> tuple[NDArray[np.float32], list[int], tuple[Failure, ...]]:
-    """Embed pictures: (n, dim) embeddings, the indices of the n that could be read, and the others with reasons."""
-    parts: list[NDArray[np.float32]] = []
-    read: list[int] = []
-    skipped: list[Failure] = []
-    batch: list[NDArray[Any]] = []
-
-    def encode() -> None:
-        if batch:
-            parts.append(encoder.encode_images(batch))
-            meter.advance(len(batch))
-            batch.clear()
-
-    for number, result in enumerate(_prepared(encoder, paths)):
-        if isinstance(result, Failure):
-            skipped.append(result)
-            meter.advance(1)
-            continue
-        read.append(number)
-        batch.append(result)
-        if len(batch) >= encoder.batch_size:
-            encode()
-    encode()
-    if not parts:
-        raise UsageError(f"None of the pictures can be read, the first is {paths[0]}: {skipped[0].reason}.")
-    return np.concatenate(parts), read, tuple(skipped)
-
-
-def _prepared(encoder: Encoder, paths: Sequence[Path]) -> Iterator[NDArray[Any] | Failure]:
-    """Decode on threads, a bounded number ahead, in order."""
-    from mmsearch.media.image import read_image
-
-    def prepare(path: Path) -> NDArray[Any] | Failure:
-        try:
-            return encoder.prepare_image(read_image(path, target_side=encoder.image_size).image)
-        except MediaError as error:
-            return Failure(path, error.reason)
-
-    threads = max(2, os.cpu_count() or 1)
-    with ThreadPoolExecutor(threads) as pool:
-        yield from _in_order(pool, prepare, paths, ahead=2 * encoder.batch_size + threads)
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[[Path], Any], paths: Iterable[Path], ahead: int
-) -> Iterator[Any]:
-    remaining = iter(paths)
-    waiting: deque[Future[Any]] = deque(pool.submit(work, path) for path in islice(remaining, ahead))
-    try:
-        while waiting:
-            yield waiting.popleft().result()
-            waiting.extend(pool.submit(work, path) for path in islice(remaining, 1))
-    finally:
-        for future in waiting:
-            future.cancel()
+def measure_classes(model: str, embedded: EmbeddedClasses, prompts: Sequence[str] = PROMPTS) -> ClassesReport:
+    """Measure zero-shot classification, by embeddings; the prompts are those that the classes were embedded with."""
+    n_classes = len(embedded.names)
+    ranking = rank_classes(embedded.item_embeddings, embedded.class_embeddings, embedded.labels)
+    metrics = classification_figures(ranking, n_classes)
+    return ClassesReport(
+        model=model,
+        classes=n_classes,
+        items=len(embedded.items),
+        metrics=replace(metrics, ci=classification_intervals(ranking, n_classes)),
+        prompts=tuple(prompts),
+        skipped=embedded.skipped,
+        embedded=embedded,
+        ranking=ranking,
+    )

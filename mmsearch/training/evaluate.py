@@ -1,22 +1,36 @@
-"""Similarities and what belongs together go in, retrieval and classification figures come out; NumPy alone."""
+"""Embeddings or similarities and what belongs together go in, figures of retrieval and classification come out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.training.ranking import (
+    ClassRanking,
+    Ranking,
+    caption_rankings,
+    rank_scored_classes,
+    rank_scored_items,
+)
+
 __all__ = [
     "ClassificationMetrics",
+    "Interval",
     "RetrievalMetrics",
     "caption_metrics",
+    "class_hits",
+    "classification_figures",
     "classification_metrics",
     "first_ranks",
+    "retrieval_figures",
     "retrieval_metrics",
 ]
+
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +41,8 @@ class RetrievalMetrics:
         recall_at_1, recall_at_5, recall_at_10: Share of queries with a relevant item among the first k.
         median_rank: Median over the queries of the rank of the best relevant item; 1 is best.
         mrr: Mean of one over that rank.
+        ndcg_at_10: Mean of the normalised discounted cumulative gain of the first ten.
+        ci: The ends of the figures' confidence intervals by their names in `to_dict`, where they were worked out.
     """
 
     recall_at_1: float
@@ -34,8 +50,10 @@ class RetrievalMetrics:
     recall_at_10: float
     median_rank: float
     mrr: float
+    ndcg_at_10: float
+    ci: Mapping[str, Interval] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, Any]:
         """The figures under the names that scripts read."""
         return {
             "recall@1": self.recall_at_1,
@@ -43,6 +61,8 @@ class RetrievalMetrics:
             "recall@10": self.recall_at_10,
             "median_rank": self.median_rank,
             "mrr": self.mrr,
+            "ndcg@10": self.ndcg_at_10,
+            **_ci(self.ci),
         }
 
 
@@ -54,26 +74,49 @@ class ClassificationMetrics:
         accuracy: Share of items whose own class comes first.
         accuracy_at_5: Share of items whose own class is among the first five.
         mean_per_class: Mean of the classes' accuracies; classes without items do not count.
+        ci: The ends of the figures' confidence intervals by their names in `to_dict`, where they were worked out.
     """
 
     accuracy: float
     accuracy_at_5: float
     mean_per_class: float
+    ci: Mapping[str, Interval] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, Any]:
         """The figures under the names that scripts read."""
         return {
             "accuracy": self.accuracy,
             "accuracy@5": self.accuracy_at_5,
             "mean_per_class": self.mean_per_class,
+            **_ci(self.ci),
         }
 
 
-def first_ranks(similarity: NDArray[Any], relevant: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
-    """Rank of the best relevant item of each query.
+def _ci(intervals: Mapping[str, Interval]) -> dict[str, Any]:
+    return {"ci": {name: list(ends) for name, ends in intervals.items()}} if intervals else {}
 
-    A tie counts against the query, so that a scorer that gives everything the same score does not look perfect; a
-    NaN counts as a tie.
+
+def retrieval_figures(ranking: Ranking) -> RetrievalMetrics:
+    """The figures over all queries of a ranking.
+
+    Raises:
+        ValueError: There are no queries.
+    """
+    first = ranking.first
+    if first.size == 0:
+        raise ValueError("there are no queries")
+    return RetrievalMetrics(
+        recall_at_1=float(np.mean(first <= 1)),
+        recall_at_5=float(np.mean(first <= 5)),
+        recall_at_10=float(np.mean(first <= 10)),
+        median_rank=float(np.median(first)),
+        mrr=float(np.mean(1.0 / first)),
+        ndcg_at_10=float(np.mean(ranking.ndcg_at_10)),
+    )
+
+
+def first_ranks(similarity: NDArray[Any], relevant: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
+    """Rank of the best relevant item of each query; a tie or a NaN counts against the query.
 
     Args:
         similarity: (n_queries, n_items), higher is better.
@@ -87,22 +130,13 @@ def first_ranks(similarity: NDArray[Any], relevant: Sequence[NDArray[Any]]) -> N
     """
     if similarity.ndim != 2 or similarity.shape[0] != len(relevant):
         raise ValueError(f"similarity is {similarity.shape}, relevant items are given for {len(relevant)} queries")
-    ranks = np.empty(len(relevant), dtype=np.int64)
-    for query, own in enumerate(relevant):
-        if len(own) == 0:
-            raise ValueError(f"query {query} has no relevant item")
-        scores = similarity[query]
-        best = np.max(scores[own])
-        ahead = ~(scores < best)  # (n_items,)
-        ahead[own] = False
-        ranks[query] = 1 + np.count_nonzero(ahead)
-    return ranks
+    return rank_scored_items(similarity, relevant).first
 
 
 def retrieval_metrics(similarity: NDArray[Any], relevant: Sequence[NDArray[Any]]) -> RetrievalMetrics:
-    """Recall, median rank and mean reciprocal rank of one direction of retrieval.
+    """The figures of one direction of retrieval.
 
-    For images as queries and their captions as items, the best-ranked caption of an image counts.
+    For images as queries and their captions as items, the best-ranked caption of an image counts, and for NDCG all.
 
     Args:
         similarity: (n_queries, n_items), higher is better.
@@ -111,22 +145,15 @@ def retrieval_metrics(similarity: NDArray[Any], relevant: Sequence[NDArray[Any]]
     Raises:
         ValueError: There are no queries, the lengths differ, or a query has no relevant item.
     """
-    ranks = first_ranks(similarity, relevant)
-    if ranks.size == 0:
-        raise ValueError("there are no queries")
-    return RetrievalMetrics(
-        recall_at_1=float(np.mean(ranks <= 1)),
-        recall_at_5=float(np.mean(ranks <= 5)),
-        recall_at_10=float(np.mean(ranks <= 10)),
-        median_rank=float(np.median(ranks)),
-        mrr=float(np.mean(1.0 / ranks)),
-    )
+    if similarity.ndim != 2 or similarity.shape[0] != len(relevant):
+        raise ValueError(f"similarity is {similarity.shape}, relevant items are given for {len(relevant)} queries")
+    return retrieval_figures(rank_scored_items(similarity, relevant))
 
 
 def caption_metrics(
     images: NDArray[np.float32], captions: NDArray[np.float32], owners: NDArray[Any]
 ) -> tuple[RetrievalMetrics, RetrievalMetrics]:
-    """Both directions of caption retrieval.
+    """Both directions of caption retrieval, in bounded memory.
 
     Args:
         images: (n, dim) L2-normalised.
@@ -136,18 +163,34 @@ def caption_metrics(
     Returns:
         Text to image, image to text.
     """
-    similarity = captions @ images.T  # (m, n)
-    owners = np.asarray(owners, dtype=np.int64)
-    order = np.argsort(owners, kind="stable")
-    own_captions = np.split(order, np.searchsorted(owners[order], np.arange(1, len(images))))
-    return (
-        retrieval_metrics(similarity, [owners[i : i + 1] for i in range(len(owners))]),
-        retrieval_metrics(similarity.T, own_captions),
+    text_to_image, image_to_text = caption_rankings(images, captions, owners)
+    return retrieval_figures(text_to_image), retrieval_figures(image_to_text)
+
+
+def class_hits(ranking: ClassRanking, k: int, n_classes: int) -> NDArray[np.int64]:
+    """(n_classes,) for each class, how many of its items have it among the first k."""
+    return np.bincount(ranking.labels[ranking.ranks <= k], minlength=n_classes)
+
+
+def classification_figures(ranking: ClassRanking, n_classes: int) -> ClassificationMetrics:
+    """The figures over all items of a ranking.
+
+    Raises:
+        ValueError: There are no items.
+    """
+    if ranking.labels.size == 0:
+        raise ValueError("there are no items")
+    counts = np.bincount(ranking.labels, minlength=n_classes)
+    there = counts > 0
+    return ClassificationMetrics(
+        accuracy=float(np.mean(ranking.ranks <= 1)),
+        accuracy_at_5=float(np.mean(ranking.ranks <= 5)),
+        mean_per_class=float(np.mean(class_hits(ranking, 1, n_classes)[there] / counts[there])),
     )
 
 
 def classification_metrics(scores: NDArray[Any], labels: NDArray[Any], n_classes: int) -> ClassificationMetrics:
-    """Accuracy of a zero-shot classification; a tie counts against the item.
+    """The figures of a zero-shot classification; a tie counts against the item.
 
     Args:
         scores: (n, n_classes), higher is better.
@@ -157,16 +200,6 @@ def classification_metrics(scores: NDArray[Any], labels: NDArray[Any], n_classes
     Raises:
         ValueError: There are no items, or the shapes do not fit.
     """
-    labels = np.asarray(labels, dtype=np.int64)
-    if labels.size == 0 or scores.shape != (len(labels), n_classes):
+    if len(labels) == 0 or scores.shape != (len(labels), n_classes):
         raise ValueError(f"scores are {scores.shape}, expected ({len(labels)}, {n_classes}) with at least one item")
-    ranks = first_ranks(scores, [labels[i : i + 1] for i in range(len(labels))])
-    right = ranks <= 1
-    counts = np.bincount(labels, minlength=n_classes)
-    hits = np.bincount(labels[right], minlength=n_classes)
-    there = counts > 0
-    return ClassificationMetrics(
-        accuracy=float(np.mean(right)),
-        accuracy_at_5=float(np.mean(ranks <= 5)),
-        mean_per_class=float(np.mean(hits[there] / counts[there])),
-    )
+    return classification_figures(rank_scored_classes(scores, labels), n_classes)

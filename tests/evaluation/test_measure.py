@@ -6,54 +6,25 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from mmsearch.encoders.hashing import HashingEncoder
 from mmsearch.errors import UsageError
 from mmsearch.evaluation import (
     PROMPTS,
     CaptionSet,
     ClassSet,
+    Confusion,
     evaluate_captions,
     evaluate_classes,
     read_classes,
 )
 from mmsearch.types import Progress
-
-COLOURS = ("red", "green", "blue", "yellow", "magenta", "cyan")
-
-
-class ColourEncoder(HashingEncoder):
-    """Knows the names of six colours and sees them in pictures: an encoder whose right answers are known."""
-
-    id = "colours"
-    batch_size = 4
-
-    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
-        plain = [[Image.new("RGB", (8, 8), name) for name in COLOURS if name in text] for text in texts]
-        # A text that names no colour lies nowhere near any of them.
-        grey = Image.new("RGB", (8, 8), (128, 128, 128))
-        return self.encode_images([self.prepare_image((found or [grey])[0]) for found in plain])
-
-
-@pytest.fixture
-def coloured(tmp_path: Path) -> Path:
-    for colour in COLOURS:
-        (tmp_path / f"plain_{colour}").mkdir()
-        for number in range(3):
-            Image.new("RGB", (20 + number, 16), colour).save(tmp_path / f"plain_{colour}" / f"{number}.png")
-    return tmp_path
-
-
-def captioned(folder: Path) -> CaptionSet:
-    images = tuple(folder / f"plain_{colour}" / "0.png" for colour in COLOURS)
-    captions = tuple(f"{words} {colour}" for colour in COLOURS for words in ("a", "all"))
-    return CaptionSet(images, captions, tuple(number // 2 for number in range(12)))
+from tests.evaluation.conftest import ColourEncoder, captioned
 
 
 def test_an_encoder_that_knows_the_answers_gets_full_marks(coloured: Path) -> None:
     report = evaluate_captions(ColourEncoder(), captioned(coloured))
-    full = {"recall@1": 1.0, "recall@5": 1.0, "recall@10": 1.0, "median_rank": 1.0, "mrr": 1.0}
+    figures = {"recall@1": 1.0, "recall@5": 1.0, "recall@10": 1.0, "median_rank": 1.0, "mrr": 1.0, "ndcg@10": 1.0}
+    full = figures | {"ci": {name: [1.0, 1.0] for name in figures}}
     assert report.to_dict() == {
         "model": "colours",
         "images": 6,
@@ -64,9 +35,7 @@ def test_an_encoder_that_knows_the_answers_gets_full_marks(coloured: Path) -> No
 
 
 def test_captions_of_other_pictures_count_as_misses(coloured: Path) -> None:
-    right = captioned(coloured)
-    shifted = CaptionSet(right.images, right.captions, tuple((owner + 1) % 6 for owner in right.owners))
-    report = evaluate_captions(ColourEncoder(), shifted)
+    report = evaluate_captions(ColourEncoder(), captioned(coloured, shifted=1))
     assert report.text_to_image.recall_at_1 == 0.0
     assert report.image_to_text.recall_at_1 == 0.0
 
@@ -79,7 +48,11 @@ def test_classes_are_recognised_by_their_names(coloured: Path) -> None:
         "accuracy": 1.0,
         "accuracy@5": 1.0,
         "mean_per_class": 1.0,
+        "ci": {"accuracy": [1.0, 1.0], "accuracy@5": [1.0, 1.0], "mean_per_class": [1.0, 1.0]},
+        "model": "colours",
+        "prompts": list(PROMPTS),
     }
+    assert report.confusions(5) == []
 
 
 def test_prompts_put_the_name_of_a_class_into_sentences(coloured: Path) -> None:
@@ -93,6 +66,33 @@ def test_prompts_put_the_name_of_a_class_into_sentences(coloured: Path) -> None:
     evaluate_classes(Listening(), read_classes(coloured), prompts=("a {}.", "two {}s"))
     assert asked[:2] == ["a plain blue.", "two plain blues"]
     assert len(asked) == 12
+
+
+def test_the_pairs_of_classes_that_are_confused_most_come_first(coloured: Path) -> None:
+    red, green, blue = (coloured / f"plain_{colour}" / "0.png" for colour in ("red", "green", "blue"))
+    classes = ClassSet(("red", "green", "blue", "yellow"), (red, green, red, red, green, blue), (0, 0, 1, 1, 2, 2))
+    report = evaluate_classes(ColourEncoder(), classes, prompts=("{}",))
+    assert report.confusions(2) == [Confusion("green", "red", 2, 2), Confusion("red", "green", 1, 2)]
+    assert len(report.confusions(9)) == 3
+    assert report.predictions(0).tolist() == [1, 1, 0, 0]
+    assert report.class_accuracies()[:3].tolist() == [0.5, 0.0, 0.5]
+    assert np.isnan(report.class_accuracies()[3])
+    assert report.metrics.accuracy == pytest.approx(2 / 6)
+
+
+def test_pictures_without_captions_are_left_out(coloured: Path) -> None:
+    captions = captioned(coloured)
+    few = CaptionSet(captions.images, captions.captions[2:4], captions.owners[2:4])
+    report = evaluate_captions(ColourEncoder(), few)
+    assert (report.images, report.captions, report.embedded.images) == (1, 2, (captions.images[1],))
+
+
+def test_the_intervals_surround_the_figures(coloured: Path) -> None:
+    right = captioned(coloured)
+    mixed = CaptionSet(right.images, right.captions, np.array([0, 0, 1, 1, 2, 2, 4, 4, 5, 5, 3, 3]))
+    report = evaluate_captions(ColourEncoder(), mixed)
+    low, high = report.text_to_image.ci["recall@1"]
+    assert low < report.text_to_image.recall_at_1 == 0.5 < high
 
 
 def test_pictures_that_cannot_be_read_are_left_out_with_their_captions(coloured: Path) -> None:

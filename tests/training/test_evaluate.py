@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,13 +35,15 @@ def test_ranks_equal_those_of_a_full_sort(n_queries: int, n_items: int, seed: in
 
 def test_figures_of_a_small_ranking_are_those_worked_out_by_hand() -> None:
     similarity = np.array([[0.9, 0.1, 0.5], [0.3, 0.2, 0.1], [0.7, 0.8, 0.9], [0.5, 0.4, 0.3]])
-    relevant = [np.array([0]), np.array([2]), np.array([1, 0]), np.array([1])]  # ranks 1, 3, 2, 2
+    relevant = [np.array([0]), np.array([2]), np.array([1, 0]), np.array([1])]  # ranks 1, 3, 2 and 3, 2
     metrics = retrieval_metrics(similarity, relevant)
     assert metrics.recall_at_1 == 0.25
     assert metrics.recall_at_5 == metrics.recall_at_10 == 1.0
     assert metrics.median_rank == 2.0
     assert metrics.mrr == pytest.approx((1 + 1 / 3 + 1 / 2 + 1 / 2) / 4)
-    assert list(metrics.to_dict()) == ["recall@1", "recall@5", "recall@10", "median_rank", "mrr"]
+    second, third = 1 / math.log2(3), 1 / math.log2(4)
+    assert metrics.ndcg_at_10 == pytest.approx((1 + third + (second + third) / (1 + second) + second) / 4)
+    assert list(metrics.to_dict()) == ["recall@1", "recall@5", "recall@10", "median_rank", "mrr", "ndcg@10"]
 
 
 def test_a_scorer_that_likes_everything_equally_comes_last() -> None:
@@ -92,6 +96,12 @@ def test_accuracy_and_its_mean_per_class_differ_where_classes_differ_in_size() -
 def test_scores_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match="expected"):
         classification_metrics(np.zeros((2, 3)), np.array([0, 1]), 4)
+
+
+def test_intervals_come_beside_the_figures_where_there_are_any() -> None:
+    metrics = classification_metrics(np.eye(3), np.arange(3), 3)
+    assert "ci" not in metrics.to_dict()
+    assert replace(metrics, ci={"accuracy": (0.5, 1.0)}).to_dict()["ci"] == {"accuracy": [0.5, 1.0]}
 
 
 def test_the_figures_need_no_torch() -> None:

@@ -1,0 +1,206 @@
+"""An encoder and pictures with captions or classes -> their embeddings; what cannot be read is left out and named."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmsearch.config import processors
+from mmsearch.errors import MediaError, UsageError
+from mmsearch.evaluation.datasets import CaptionSet, ClassSet
+from mmsearch.training.classes import fill_prompt
+from mmsearch.types import Failure, Progress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mmsearch.protocols import Encoder
+
+__all__ = ["EmbeddedCaptions", "EmbeddedClasses", "ProgressCallback", "embed_captions", "embed_classes"]
+
+ProgressCallback = Callable[[Progress], None]
+
+_TEXTS_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedCaptions:
+    """Pictures that could be read, and their captions.
+
+    Attributes:
+        images: n files.
+        captions: m texts.
+        owners: (m,) for each caption the index of its picture.
+        image_embeddings: (n, dim).
+        caption_embeddings: (m, dim).
+        skipped: Pictures that could not be read; they and their captions are left out.
+    """
+
+    images: tuple[Path, ...]
+    captions: tuple[str, ...]
+    owners: NDArray[np.int64]
+    image_embeddings: NDArray[np.float32]
+    caption_embeddings: NDArray[np.float32]
+    skipped: tuple[Failure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedClasses:
+    """Classes, and those of their pictures that could be read.
+
+    Attributes:
+        names: Of the c classes.
+        items: n files.
+        labels: (n,) for each picture the index of its class.
+        item_embeddings: (n, dim).
+        class_embeddings: (c, dim), each the mean of its sentences, normalised again.
+        skipped: Pictures that could not be read; they are left out.
+    """
+
+    names: tuple[str, ...]
+    items: tuple[Path, ...]
+    labels: NDArray[np.int64]
+    item_embeddings: NDArray[np.float32]
+    class_embeddings: NDArray[np.float32]
+    skipped: tuple[Failure, ...]
+
+
+def embed_captions(
+    encoder: Encoder, captions: CaptionSet, *, progress: ProgressCallback | None = None
+) -> EmbeddedCaptions:
+    """Embed pictures and their captions.
+
+    Pictures without a caption are left out.
+
+    Raises:
+        UsageError: None of the pictures can be read.
+        EncoderError: The encoder failed.
+    """
+    captions = captions.select(np.unique(captions.owners))
+    meter = _Meter(progress, len(captions.images) + len(captions.captions))
+    image_embeddings, read, skipped = _embed_pictures(encoder, captions.images, meter)  # (n, dim)
+    kept = captions.select(np.array(read))
+    meter.total = len(captions.images) + len(kept.captions)
+    caption_embeddings = _embed_texts(encoder, kept.captions, meter)  # (m, dim)
+    return EmbeddedCaptions(kept.images, kept.captions, kept.owners, image_embeddings, caption_embeddings, skipped)
+
+
+def embed_classes(
+    encoder: Encoder, classes: ClassSet, prompts: Sequence[str], *, progress: ProgressCallback | None = None
+) -> EmbeddedClasses:
+    """Embed pictures, and the names of their classes in several sentences each.
+
+    The embeddings of a class's sentences are averaged (Radford et al. 2021, arXiv 2103.00020, section 3.1.4).
+
+    Args:
+        encoder: What is measured.
+        classes: Pictures and what they show.
+        prompts: Sentences with one ``{}`` for the name of a class.
+        progress: Called after each batch.
+
+    Raises:
+        UsageError: None of the pictures can be read, or a prompt has no ``{}``.
+        EncoderError: The encoder failed.
+    """
+    sentences = [fill_prompt(prompt, name) for name in classes.names for prompt in prompts]
+    meter = _Meter(progress, len(classes.items) + len(sentences))
+    item_embeddings, read, skipped = _embed_pictures(encoder, classes.items, meter)  # (n, dim)
+    means = _embed_texts(encoder, sentences, meter).reshape(len(classes.names), len(prompts), -1).mean(axis=1)
+    return EmbeddedClasses(
+        names=classes.names,
+        items=tuple(classes.items[number] for number in read),
+        labels=np.array([classes.labels[number] for number in read], dtype=np.int64),
+        item_embeddings=item_embeddings,
+        class_embeddings=means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12),
+        skipped=skipped,
+    )
+
+
+class _Meter:
+    """Counts the pictures and texts that are done."""
+
+    def __init__(self, progress: ProgressCallback | None, total: int) -> None:
+        self.total = total
+        self._progress = progress
+        self._done = 0
+        self._start = time.perf_counter()
+
+    def advance(self, count: int) -> None:
+        self._done += count
+        if self._progress is not None:
+            self._progress(Progress("embed", self._done, self.total, time.perf_counter() - self._start))
+
+
+def _embed_texts(encoder: Encoder, texts: Sequence[str], meter: _Meter) -> NDArray[np.float32]:
+    parts: list[NDArray[np.float32]] = []
+    for at in range(0, len(texts), _TEXTS_AT_ONCE):
+        parts.append(encoder.encode_texts(texts[at : at + _TEXTS_AT_ONCE]))
+        meter.advance(len(parts[-1]))
+    return np.concatenate(parts)
+
+
+def _embed_pictures(
+    encoder: Encoder, paths: Sequence[Path], meter: _Meter
+) -> tuple[NDArray[np.float32], list[int], tuple[Failure, ...]]:
+    """Embed pictures: (n, dim) embeddings, the indices of the n that could be read, and the others with reasons."""
+    parts: list[NDArray[np.float32]] = []
+    read: list[int] = []
+    skipped: list[Failure] = []
+    batch: list[NDArray[Any]] = []
+
+    def encode() -> None:
+        if batch:
+            parts.append(encoder.encode_images(batch))
+            meter.advance(len(batch))
+            batch.clear()
+
+    for number, result in enumerate(_prepared(encoder, paths)):
+        if isinstance(result, Failure):
+            skipped.append(result)
+            meter.advance(1)
+            continue
+        read.append(number)
+        batch.append(result)
+        if len(batch) >= encoder.batch_size:
+            encode()
+    encode()
+    if not parts:
+        raise UsageError(f"None of the pictures can be read, the first is {paths[0]}: {skipped[0].reason}.")
+    return np.concatenate(parts), read, tuple(skipped)
+
+
+def _prepared(encoder: Encoder, paths: Sequence[Path]) -> Iterator[NDArray[Any] | Failure]:
+    """Decode on threads, a bounded number ahead, in order."""
+    from mmsearch.media.image import read_image
+
+    def prepare(path: Path) -> NDArray[Any] | Failure:
+        try:
+            return encoder.prepare_image(read_image(path, target_side=encoder.image_size).image)
+        except MediaError as error:
+            return Failure(path, error.reason)
+
+    threads = max(2, processors())
+    with ThreadPoolExecutor(threads) as pool:
+        yield from _in_order(pool, prepare, paths, ahead=2 * encoder.batch_size + threads)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, work: Callable[[Path], Any], paths: Iterable[Path], ahead: int
+) -> Iterator[Any]:
+    remaining = iter(paths)
+    waiting: deque[Future[Any]] = deque(pool.submit(work, path) for path in islice(remaining, ahead))
+    try:
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(pool.submit(work, path) for path in islice(remaining, 1))
+    finally:
+        for future in waiting:
+            future.cancel()

@@ -1,0 +1,67 @@
+"""Pictures that an evaluation leaves behind: the place is tried before the work, the file appears when it is whole."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from mmsearch.errors import StorageError, UsageError
+
+__all__ = ["check_place", "written"]
+
+
+def check_place(file: Path, suffixes: Sequence[str]) -> None:
+    """Make sure that a file can be written there, before hours of work are to end in it.
+
+    Args:
+        file: That is to be written; what lies there is left as it is.
+        suffixes: That it may have, such as ``.png``.
+
+    Raises:
+        UsageError: It has another suffix, its folder is missing, or it is a folder.
+        StorageError: Nothing can be written there.
+    """
+    if file.suffix.lower() not in suffixes:
+        raise UsageError(f"Cannot tell what to write to {file}.", hint=f"Let its name end in {' or '.join(suffixes)}.")
+    if file.is_dir():
+        raise UsageError(f"{file} is a folder.", hint="Give the name of a file.")
+    if not file.parent.is_dir():
+        raise UsageError(f"There is no folder {file.parent}.", hint=f"Make it first: mkdir -p {file.parent}")
+    try:
+        # Only an attempt tells: a disk that is mounted read-only or full refuses what the permissions allow.
+        with tempfile.TemporaryFile(dir=file.parent) as trial:
+            trial.write(b"\0")
+    except OSError as error:
+        raise _failed(file, error) from error
+
+
+@contextmanager
+def written(file: Path) -> Iterator[IO[bytes]]:
+    """Open a file that appears under its name only when all of it is on disk.
+
+    Raises:
+        StorageError: It cannot be written; whatever lay there is still there.
+    """
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        try:
+            with part.open("wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(part, file)
+        finally:
+            with suppress(FileNotFoundError):
+                part.unlink()
+    except OSError as error:
+        raise _failed(file, error) from error
+
+
+def _failed(file: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"{file} cannot be written: {error.strerror or error}.", hint="Free the disk, or name another place."
+    )
