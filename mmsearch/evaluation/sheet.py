@@ -239,7 +239,7 @@ def _wrapped(text: str, font: Any, width: int, most: int) -> list[str]:
     """Cut a text into at most so many lines of at most that many pixels; what does not fit ends in an ellipsis."""
     lines = [""]
     # Captions that were cut into words have spaces where nobody expects one, and a full stop alone on a line.
-    for word in re.sub(r"\s+([.,;:!?])", r"\1", printable(" ".join(text.split()))).split():
+    for word in re.sub(r"\s+([.,;:!?]|'s\b)", r"\1", printable(" ".join(text.split()))).split():
         longer = f"{lines[-1]} {word}".strip()
         if font.getlength(longer) <= width or not lines[-1]:
             lines[-1] = longer
