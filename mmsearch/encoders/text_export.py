@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmsearch.encoders.model_folder import TextMeta, unwritable
+from mmsearch.encoders.text_graph import UnknownTowerError, write_text_graph
 from mmsearch.encoders.text_tokens import CLEANERS, MERGES, VOCABULARY, TextTokens, padded
 from mmsearch.encoders.text_tower import TextTower
 from mmsearch.errors import EncoderError
@@ -60,7 +61,10 @@ def export_text_tower(model: nn.Module, tokenizer: Any, folder: Path) -> TextMet
     tower, trimmed = text_layers(model, simple=meta.wrap is not None)
     meta = replace(meta, trimmed=trimmed)
     _check_tokens(tokenizer, folder, meta)
-    _write_tower(tower, folder / "text.onnx", meta)
+    try:
+        write_text_graph(model, folder / "text.onnx", context_length=meta.context_length, trimmed=trimmed)
+    except UnknownTowerError:
+        _write_tower(tower, folder / "text.onnx", meta)
     _check_embeddings(model, tokenizer, folder, meta)
     return meta
 
@@ -193,6 +197,7 @@ def text_layers(model: Any, *, simple: bool) -> tuple[nn.Module, bool]:
 
 
 def _write_tower(tower: nn.Module, file: Path, meta: TextMeta) -> None:
+    """Have torch's own exporter write a tower of any make."""
     import torch
 
     tokens = torch.zeros((2, min(9, meta.context_length) if meta.trimmed else meta.context_length), dtype=torch.long)
