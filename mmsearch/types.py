@@ -291,19 +291,21 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an indexing run has got.
+    """How far a long run has got.
 
     Attributes:
-        stage: ``scan``, ``embed`` or ``save``.
-        done: Files finished in this stage.
-        total: Files in this stage, or None while it is not known.
+        stage: ``scan``, ``embed`` or ``save`` while indexing; ``look``, ``read`` or ``train`` while training.
+        done: Files, texts or steps finished in this stage.
+        total: Those in this stage, or None while it is not known.
         elapsed_s: Seconds since the stage began.
+        note: What else there is to say, such as the loss.
     """
 
-    stage: Literal["scan", "embed", "save"]
+    stage: Literal["scan", "embed", "save", "look", "read", "train"]
     done: int
     total: int | None
     elapsed_s: float
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

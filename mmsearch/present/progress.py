@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["BarProgress", "LineProgress", "ProgressDisplay", "Rate", "duration_text", "progress_display"]
 
-_TITLES = {"scan": "Looking for files", "embed": "Embedding", "save": "Saving the index"}
+_TITLES = {
+    "scan": "Looking for files",
+    "embed": "Embedding",
+    "save": "Saving the index",
+    "look": "Looking at pictures",
+    "read": "Reading captions",
+    "train": "Training",
+}
 # Seconds between two lines where there is no terminal: often at first, then less and less.
 _FIRST_LINE_S, _LINE_EVERY_S = 2.0, 15.0
 # The rate is that of the last seconds, so that it follows a run that speeds up or slows down.
@@ -84,7 +91,7 @@ class LineProgress:
             return
         self._next_line_s = max(progress.elapsed_s * 1.5, progress.elapsed_s + _FIRST_LINE_S)
         self._next_line_s = min(self._next_line_s, progress.elapsed_s + _LINE_EVERY_S)
-        self._stream.write(f"{_TITLES[progress.stage]}: {_counts(progress)}{_pace(rate, left)}\n")
+        self._stream.write(f"{_TITLES[progress.stage]}: {_counts(progress)}{_pace(rate, left)}{_note(progress)}\n")
         self._stream.flush()
 
 
@@ -135,7 +142,7 @@ class BarProgress:
             self._stage, self._rate = progress.stage, Rate()
             self._task = self._bar.add_task(_TITLES[progress.stage], total=None, counts="")
         rate, left = self._rate.update(progress)
-        fields: dict[str, Any] = {"counts": f"{_counts(progress)}{_pace(rate, left)}"}
+        fields: dict[str, Any] = {"counts": f"{_counts(progress)}{_pace(rate, left)}{_note(progress)}"}
         self._bar.update(self._task, completed=progress.done, total=progress.total, **fields)
 
 
@@ -148,6 +155,10 @@ def _counts(progress: Progress) -> str:
     if progress.total is None:
         return f"{progress.done:,}"
     return f"{progress.done:,} of {progress.total:,}"
+
+
+def _note(progress: Progress) -> str:
+    return f"  {progress.note}" if progress.note else ""
 
 
 def _pace(rate: float, left: float | None) -> str:

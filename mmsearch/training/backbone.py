@@ -105,6 +105,8 @@ class ImageBackbone(nn.Module):
         self.late = nn.Sequential(*late)
         self.width = int(last.conv.out_channels)
         self.grid = grid
+        channels = int(network.blocks[cut][0].conv_pw.in_channels)
+        self.feature_width = self.width + channels * (2 + grid * grid)
 
     def pixels(self, images: Tensor) -> Tensor:
         """Uint8 (n, h, w, 3) -> float (n, 3, h, w) as the weights expect it."""
@@ -118,13 +120,26 @@ class ImageBackbone(nn.Module):
         forget colours and places, which captions speak of.
         """
         cut = self.early(self.pixels(images))  # (n, c, s, s)
-        last = self.late(cut).mean((2, 3))  # (n, width)
+        return torch.cat([self.late(cut).mean((2, 3)), self.of_cut(cut)], dim=1)
+
+    def of_cut(self, cut: Tensor) -> Tensor:
+        """(n, c, s, s) at the cut -> (n, c * (2 + grid * grid)): means, mean deviations, means of places."""
         mean = cut.mean((2, 3), keepdim=True)
         deviation = (cut - mean).abs().mean((2, 3))
         stride = cut.shape[-1] // self.grid
         kernel = int(cut.shape[-1] - (self.grid - 1) * stride)
         places = F.avg_pool2d(cut, kernel, int(stride)).flatten(1)  # (n, c * grid * grid)
-        return torch.cat([last, mean.flatten(1), deviation, places], dim=1)
+        return torch.cat([mean.flatten(1), deviation, places], dim=1)
+
+    def before(self, cut: Tensor, units: int) -> Tensor:
+        """The map before the last so many units, from the map at the cut."""
+        x: Tensor = self.late[: len(self.late) - units](cut)
+        return x
+
+    def after(self, x: Tensor, units: int) -> Tensor:
+        """(n, width) what the ImageNet classifier reads, from the map before the last so many units."""
+        means: Tensor = self.late[len(self.late) - units :](x).mean((2, 3))
+        return means
 
 
 def load_backbone(checkpoint: Path, name: str, side: int, grid: int = 2) -> tuple[ImageBackbone, Tensor, Tensor]:

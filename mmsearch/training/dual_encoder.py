@@ -1,207 +1,493 @@
-"""Captioned photos and two published networks go in, the towers of ``mini`` come out.
+"""Captioned photos and a model to begin from go in; a model that mmsearch can index with comes out, with its figures.
 
-    python -m mmsearch.training.dual_encoder --data DATA --backbone efficientnet-lite2.pth --sentences MINILM --out OUT
-
-The photos' side learns a head on frozen ImageNet features. The captions' side learns a head and, in a second stage, the
-last layers of the sentence encoder. Both learn from pairs (InfoNCE) and from the ImageNet classifier, whose thousand
-class names are drawn to the photos that it gives them to: so the space knows words that no caption holds.
+A model begins as one of three: the built-in one or another in its format, whose heads learn; any open_clip model; or
+published weights of a backbone and of a sentence encoder, of which a new model in the built-in format is made in two
+stages, as ``mini`` was.
 """
 
 from __future__ import annotations
 
-import argparse
+import hashlib
 import json
-import logging
-from collections.abc import Sequence
-from dataclasses import asdict
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from mmsearch.training.backbone import load_backbone
-from mmsearch.training.datasets import class_names, join, read_captions
-from mmsearch.training.evaluate import caption_metrics
-from mmsearch.training.export import ImageTower, export_image_tower, export_text_tower, export_vocabulary
-from mmsearch.training.features import (
-    calibration_photos,
-    photo_features,
-    sentence_features,
-    tokenise,
-    wait_while,
+from mmsearch.encoders.mini import MODELS
+from mmsearch.errors import EncoderError, UsageError
+from mmsearch.training.captions import CaptionedImages
+from mmsearch.training.checkpoints import Checkpoints
+from mmsearch.training.classes import class_names, fill_prompt
+from mmsearch.training.features import CaptionInputs, DevSet, PairBatches, PhotoInputs, ProgressCallback
+from mmsearch.training.metrics import Metrics
+from mmsearch.training.mini_towers import (
+    GraphImages,
+    MiniImages,
+    MiniTexts,
+    TunedImages,
+    folder_towers,
+    published_towers,
 )
-from mmsearch.training.losses import class_distillation, contrastive
-from mmsearch.training.material import Material
-from mmsearch.training.recipe import Recipe
-from mmsearch.training.text_tower import load_sentence_transformer
+from mmsearch.training.objectives import ClassKnowledge, Objective
+from mmsearch.training.recipe import HEADS, TUNED, Recipe
+from mmsearch.training.sampling import BatchSampler
 from mmsearch.training.towers import DualEncoder
+from mmsearch.training.trainer import Figures, Outcome, Trainer
 
-__all__ = ["evaluate", "main", "train"]
+__all__ = ["Data", "Place", "Published", "Report", "build", "fine_tune"]
 
-logger = logging.getLogger(__name__)
+CLASS_PROMPTS = ("a photo of a {}", "{}", "a {}", "a picture of a {}")
+PARITY = 0.999
+"""The least cosine between what was trained and what is written, before anything is put into integers."""
+_CHECKED = 64
 
-PROMPT = "a photo of a {}"
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What to learn from, and what to measure with.
+
+    Attributes:
+        train: Photos and captions.
+        dev: Others, never learned from; the best epoch and the figures come from them.
+    """
+
+    train: CaptionedImages
+    dev: CaptionedImages
 
 
-def train(model: DualEncoder, material: Material, stage: int, kept: Path, pause: Path | None = None) -> None:
-    """One stage of training.
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Published weights to make a new model of.
+
+    Attributes:
+        backbone: ImageNet weights of an EfficientNet-lite (``.pth``).
+        sentences: Folder of a BERT-like sentence encoder.
+        hidden, dim: Of the heads.
+        tuned_units: Last units of the backbone that learn in the second stage.
+        tuned_layers: Last layers of the sentence encoder that learn in the second stage.
+    """
+
+    backbone: Path
+    sentences: Path
+    architecture: str = "tf_efficientnet_lite2"
+    side: int = 260
+    hidden: int = 1536
+    dim: int = 256
+    tuned_units: int = 3
+    tuned_layers: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a training happens.
+
+    Attributes:
+        out: Folder for the model, the figures, the plot and what is kept to go on from.
+        device: ``cpu``, ``cuda`` and so on.
+        fresh: Begin anew, whatever `out` holds.
+        progress: Called as photos, captions and steps are done.
+        notify: Called with a sentence before something that takes long.
+    """
+
+    out: Path
+    device: str = "cpu"
+    fresh: bool = False
+    progress: ProgressCallback = None
+    notify: Callable[[str], None] | None = None
+
+    @property
+    def work(self) -> Path:
+        """Folder of what is kept to go on from; it can be deleted when the training is done."""
+        return self.out / "work"
+
+    @property
+    def model(self) -> Path:
+        """Folder of the model."""
+        return self.out / "model"
+
+    def prepare(self) -> None:
+        """Make the folder, empty of an earlier run if that is wanted.
+
+        Raises:
+            UsageError: There is something that is no folder, or it holds something else.
+        """
+        if self.out.exists() and not self.out.is_dir():
+            raise UsageError(f"{self.out} is no folder.", hint="Choose another --out.")
+        if self.fresh:
+            for path in (self.work, self.model):
+                shutil.rmtree(path, ignore_errors=True)
+            for path in (self.metrics, self.plot, self.report):
+                path.unlink(missing_ok=True)
+        self.work.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def metrics(self) -> Path:
+        """Figures of each step and epoch, one JSON object a line."""
+        return self.out / "metrics.jsonl"
+
+    @property
+    def plot(self) -> Path:
+        """Picture of loss and recall."""
+        return self.out / "training.png"
+
+    @property
+    def report(self) -> Path:
+        """What came out, in JSON."""
+        return self.out / "report.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came out of a training.
+
+    Attributes:
+        model: Id to use it by.
+        folder: Where it lies.
+        photos, captions: What was learned from.
+        stages: How each stage ended.
+        before: Figures on the dev set before training; None for a new model.
+        trained: After training, as it was trained.
+        exported: As it was written: in integers for a model in the built-in format.
+        parity: Least cosine between trained and written embeddings, of photos and of captions, before integers.
+    """
+
+    model: str
+    folder: Path
+    photos: int
+    captions: int
+    stages: dict[str, Outcome]
+    before: Figures | None
+    trained: Figures
+    exported: Figures
+    parity: dict[str, float]
+    recipes: dict[str, Recipe] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report in the form that scripts rely on."""
+        return {
+            "model": self.model,
+            "photos": self.photos,
+            "captions": self.captions,
+            "before": self.before,
+            "trained": self.trained,
+            "exported": self.exported,
+            "parity": self.parity,
+            "stages": {
+                name: {"epochs": end.epochs, "best_epoch": end.best_epoch, "stopped_early": end.stopped_early}
+                for name, end in self.stages.items()
+            },
+            "recipes": {name: asdict(recipe) for name, recipe in self.recipes.items()},
+        }
+
+
+def fine_tune(
+    model: str,
+    data: Data,
+    recipe: Recipe,
+    place: Place,
+    *,
+    lock: Literal["none", "image", "text"] = "none",
+    unlocked: int = 0,
+    text_layers: int = 0,
+    offline: bool = False,
+) -> Report:
+    """Go on training a model.
 
     Args:
-        model: Changed in place.
-        material: What to learn from.
-        stage: 1 trains the heads on frozen features, 2 the heads and the sentence encoder's last layers.
-        kept: Where the sentence encoder's frozen features are kept.
-        pause: A file that makes training wait as long as it is there.
+        model: ``mini``, the folder of a model in its format, or the id of any open_clip model.
+        data: What to learn from.
+        recipe: How.
+        place: Where.
+        lock: For an open_clip model: which tower keeps its weights (LiT; Zhai et al. 2022, arXiv 2111.07991).
+        unlocked: Of a locked tower, how many of its last groups learn all the same.
+        text_layers: For a model in the built-in format: how many of the text tower's last layers learn.
+        offline: Never fetch weights.
+
+    Raises:
+        MmsearchError: As the parts say.
     """
-    recipe = model.recipe
-    rng = np.random.default_rng((recipe.seed, stage))
-    torch.manual_seed(recipe.seed)
-    epochs = recipe.epochs if stage == 1 else recipe.tuned_epochs
-    heads = [*model.images.parameters(), *model.texts.parameters(), model.log_scale]
-    rates = [recipe.rate if stage == 1 else recipe.rate / 5]
-    groups = [{"params": heads, "lr": rates[0]}]
-    if stage == 1:
-        sentences = _unit(sentence_features(model.sentences, material.tokens, kept, pause))
-        names = _unit(sentence_features(model.sentences, material.class_tokens))
+    place.prepare()
+    if model.startswith("open_clip/"):
+        from mmsearch.training.open_clip_towers import load_open_clip_towers
+
+        dual: DualEncoder = load_open_clip_towers(
+            model, lock=lock, unlocked=unlocked, offline=offline, notify=place.notify
+        )
     else:
-        layers = model.sentences.layers[-recipe.tuned_layers :].requires_grad_(True)
-        groups.append({"params": list(layers.parameters()), "lr": recipe.tuned_rate})
-        rates.append(recipe.tuned_rate)
-    steps = epochs * (len(material.photos.photos) // recipe.batch)
-    optimizer = torch.optim.AdamW(groups, weight_decay=recipe.decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.1)
-    each = recipe.captions if stage == 1 else recipe.tuned_captions
-    owners = torch.arange(recipe.batch).repeat_interleave(each)
-    weight, bias = material.classifier
-    width = weight.shape[1]
-    model.train()
-    for step, (features, captions) in enumerate(material.batches(recipe.batch, each, epochs, rng)):
-        wait_while(pause)
-        if stage == 1:
-            texts, classes, chosen = sentences[captions], names, torch.arange(len(names))
-        else:
-            chosen = torch.from_numpy(rng.choice(len(weight), min(160, len(weight)), replace=False))
-            both = [material.tokens[i] for i in captions] + [material.class_tokens[i] for i in chosen]
-            read = model.read(both)
-            texts, classes = read[: len(captions)], read[len(captions) :]
-        images = model.images(features)
-        loss = contrastive(images, model.texts(texts), owners, model.scale)
-        classes = model.texts(classes)
-        said = torch.softmax((features[:, :width] @ weight.T + bias)[:, chosen], 1)
-        loss = loss + recipe.class_weight * class_distillation(images, classes, said, recipe.class_scale)
-        mixed = _pushed(features[: len(features) // 4], weight[chosen], rng)
-        said = torch.softmax((mixed[:, :width] @ weight.T + bias)[:, chosen], 1)
-        loss = loss + recipe.mixed_weight * class_distillation(model.images(mixed), classes, said, recipe.class_scale)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-        schedule.step()
-        if step % 10 == 0:
-            logger.info("stage %d step %d of %d: loss %.3f", stage, step, steps, float(loss.detach()))
-    model.eval()
+        folder = MODELS if model == "mini" else Path(model.removeprefix("mini/"))
+        dual = folder_towers(folder)
+        assert isinstance(dual.texts, MiniTexts)
+        dual.texts.tune(text_layers)
+    settings = {"model": model, "lock": lock, "unlocked": unlocked, "text_layers": text_layers}
+    dev = DevSet(dual, data.dev, place.work, place.progress)
+    before = dev.figures(dual.to(place.device).eval())
+    outcome = _stage("train", dual, data, dev, recipe, place, settings)
+    dual = dual.to("cpu").eval()
+    dev = DevSet(dual, data.dev, place.work)
+    trained = dev.figures(dual)
+    if model.startswith("open_clip/"):
+        id, exported, parity = _save_open_clip(dual, data.dev, dev, place)
+    else:
+        id, exported, parity = _save_mini(dual, data, dev, place)
+    report = Report(
+        id,
+        place.model,
+        len(data.train.images),
+        len(data.train.captions),
+        {"train": outcome},
+        before,
+        trained,
+        exported,
+        parity,
+        {"train": recipe},
+    )
+    return _finish(report, place)
 
 
-def _pushed(features: Tensor, weight: Tensor, rng: np.random.Generator) -> Tensor:
-    """Features (n, w) moved towards classes drawn at random, within what ReLU6 can give."""
-    drawn = torch.from_numpy(rng.integers(0, len(weight), len(features)))
-    strength = torch.from_numpy(rng.uniform(4, 12, (len(features), 1)).astype(np.float32))
-    last, rest = features[:, : weight.shape[1]], features[:, weight.shape[1] :]
-    return torch.cat([(last + strength * weight[drawn]).clamp(0, 6), rest], dim=1)
-
-
-def _unit(features: NDArray[np.float32]) -> Tensor:
-    return nn.functional.normalize(torch.from_numpy(features), dim=1)
-
-
-@torch.inference_mode()
-def evaluate(
-    model: DualEncoder, features: Tensor, tokens: list[list[int]], owners: NDArray[np.int64], kept: Path | None = None
-) -> dict[str, dict[str, float]]:
-    """Retrieval in both directions, among photos that training has not seen.
+def build(
+    published: Published, data: Data, place: Place, *, heads: Recipe = HEADS, tuned: Recipe | None = TUNED
+) -> Report:
+    """Make a new model in the built-in format out of published weights.
 
     Args:
-        model: Both towers.
-        features: (n, width) of the photos.
-        tokens: Of their captions.
-        owners: For each caption the index of its photo.
-        kept: Where the sentence features are kept, as long as the sentence encoder is as it came.
+        published: The weights.
+        data: What to learn from.
+        place: Where.
+        heads: How the heads learn, on features that are frozen.
+        tuned: How the last units and layers learn with them; None stops before.
+
+    Raises:
+        MmsearchError: As the parts say.
     """
-    texts = model.texts(_unit(sentence_features(model.sentences, tokens, kept)))
-    there, back = caption_metrics(model.images(features).numpy(), texts.numpy(), owners)
+    place.prepare()
+    torch.manual_seed(heads.seed)
+    dual, classifier = published_towers(
+        published.backbone,
+        published.sentences,
+        place.work / "vocabulary.txt",
+        architecture=published.architecture,
+        side=published.side,
+        tuned=published.tuned_units,
+        hidden=published.hidden,
+        dim=published.dim,
+    )
+    images, texts = dual.images, dual.texts
+    assert isinstance(images, TunedImages) and isinstance(texts, MiniTexts)
+    settings = {key: str(value) for key, value in asdict(published).items()}
+    prompts = [fill_prompt(prompt, name) for name in class_names() for prompt in CLASS_PROMPTS[:1]]
+    names = texts.tokenise(prompts)
+    photos = PhotoInputs(images, data.train.images, heads.views, place.work, seed=heads.seed, progress=place.progress)
+    _centre(images, photos)
+    knowledge = ClassKnowledge(classifier, torch.from_numpy(texts.frozen(names)), heads)
+    dev = DevSet(dual, data.dev, place.work, place.progress)
+    stages = {"heads": _stage("heads", dual, data, dev, heads, place, settings, knowledge)}
+    recipes = {"heads": heads}
+    if tuned is not None:
+        images.tune()
+        texts.tune(published.tuned_layers)
+        dev = DevSet(dual, data.dev, place.work)
+        knowledge = ClassKnowledge(classifier, names, tuned)
+        stages["tuned"] = _stage("tuned", dual, data, dev, tuned, place, {**settings, **_flat(heads)}, knowledge)
+        recipes["tuned"] = tuned
+    dual = dual.to("cpu").eval()
+    trained = dev.figures(dual)
+    id, exported, parity = _save_mini(dual, data, dev, place)
+    report = Report(
+        id,
+        place.model,
+        len(data.train.images),
+        len(data.train.captions),
+        stages,
+        None,
+        trained,
+        exported,
+        parity,
+        recipes,
+    )
+    return _finish(report, place)
+
+
+def _stage(
+    name: str,
+    dual: DualEncoder,
+    data: Data,
+    dev: DevSet,
+    recipe: Recipe,
+    place: Place,
+    settings: dict[str, Any],
+    knowledge: ClassKnowledge | None = None,
+) -> Outcome:
+    """One run of the trainer."""
+    photos = PhotoInputs(
+        dual.images, data.train.images, recipe.views, place.work, seed=recipe.seed, progress=place.progress
+    )
+    captions = CaptionInputs(
+        dual.texts,
+        data.train.captions,
+        recipe.caption_views,
+        place.work,
+        share=recipe.caption_share,
+        seed=recipe.seed,
+        progress=place.progress,
+    )
+    sampler = BatchSampler(data.train, recipe.batch, recipe.captions, recipe.seed, alpha=recipe.balance)
+    known = json.dumps([name, settings, _flat(recipe), dual.images.key, dual.texts.key, _names(data)], default=str)
+    return Trainer(
+        dual,
+        PairBatches(sampler, photos, captions),
+        Objective(dual, recipe, knowledge),
+        recipe.schedule(),
+        Checkpoints(place.work / f"{name}.pt", hashlib.sha256(known.encode()).hexdigest()),
+        Metrics(place.metrics),
+        stage=name,
+        evaluate=dev.figures,
+        device=place.device,
+        progress=place.progress,
+    ).run()
+
+
+def _flat(recipe: Recipe) -> dict[str, str]:
+    return {key: str(value) for key, value in asdict(recipe).items()}
+
+
+def _names(data: Data) -> list[Any]:
+    """The photos' names and the captions: whether it is the same data."""
+    parts = [*(path.name for path in data.train.images), *data.train.captions, *(p.name for p in data.dev.images)]
+    return [len(data.train.images), hashlib.sha256("\n".join(parts).encode()).hexdigest()]
+
+
+def _centre(images: TunedImages, photos: PhotoInputs) -> None:
+    """Give the head the mean and the spread of the features, which it takes out first."""
+    chosen = np.arange(len(photos.photos))
+    parts = [
+        images.features(photos.rows(part, [0] * len(part))) for part in np.array_split(chosen, len(chosen) // 512 + 1)
+    ]
+    features = torch.cat(parts)
+    images.head.center.copy_(features.mean(0))
+    images.head.spread.copy_(features.std(0) + 0.05)
+
+
+def _save_mini(dual: DualEncoder, data: Data, dev: DevSet, place: Place) -> tuple[str, Figures, dict[str, float]]:
+    """Write a model in the built-in format; its id, figures and parity."""
+    from mmsearch.encoders.mini import MiniEncoder
+    from mmsearch.training.export import (
+        ExportedImages,
+        export_image_tower,
+        export_text_tower,
+        replace_head,
+    )
+
+    images, texts = dual.images, dual.texts
+    assert isinstance(images, MiniImages) and isinstance(texts, MiniTexts)
+    part = place.out / "model.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    shutil.copyfile(texts.vocabulary, part / "mini_vocabulary.txt")
+    export_text_tower(
+        texts.sentences,
+        texts.head,
+        texts.limit,
+        part / "mini_text.safetensors",
+        side=images.side,
+        scale=float(dual.scale.detach()),
+    )
+    target = part / "mini_image.onnx"
+    expected = dev.embed(dual)
+    parity: dict[str, float] = {}
+    if isinstance(images, GraphImages):
+        replace_head(images.file, images.head, target)
+    else:
+        assert isinstance(images, TunedImages)
+        network = ExportedImages(images.backbone, images.head)
+        export_image_tower(network, images.side, target, None)
+        parity["images"] = _least_cosine(expected[0], _encoded(MiniEncoder(models=part), data.dev)[0])
+        export_image_tower(network, images.side, target, _calibration(images, data.train.images))
+    (part / "model.json").write_text(
+        json.dumps({"name": place.out.resolve().name, "photos": len(data.train.images)}) + "\n", encoding="utf-8"
+    )
+    encoder = MiniEncoder(models=part)
+    photos, captions = _encoded(encoder, data.dev)
+    parity.setdefault("images", _least_cosine(expected[0], photos))
+    parity["texts"] = _least_cosine(expected[1], captions)
+    _check(parity)
+    exported = _figures(encoder, data.dev)
+    shutil.rmtree(place.model, ignore_errors=True)
+    part.replace(place.model)
+    return f"mini/{place.model.resolve()}", exported, parity
+
+
+def _save_open_clip(
+    dual: DualEncoder, dev_images: CaptionedImages, dev: DevSet, place: Place
+) -> tuple[str, Figures, dict[str, float]]:
+    """Write a model as open_clip reads it; its id, figures and parity."""
+    from mmsearch.encoders import load_encoder
+    from mmsearch.training.open_clip_folder import save_open_clip
+    from mmsearch.training.open_clip_towers import OpenClipDual
+
+    assert isinstance(dual, OpenClipDual)
+    save_open_clip(dual, place.model)
+    id = f"open_clip/local-dir:{place.model.resolve()}"
+    encoder = load_encoder(id, device="cpu", precision="fp32", offline=True)
+    expected, written = dev.embed(dual), _encoded(encoder, dev_images)
+    parity = {
+        "images": _least_cosine(expected[0], written[0]),
+        "texts": _least_cosine(expected[1], written[1]),
+    }
+    _check(parity)
+    return id, _figures(encoder, dev_images), parity
+
+
+def _encoded(encoder: Any, images: CaptionedImages) -> tuple[Any, Any]:
+    """Embeddings of the first photos and captions, as the index gets them."""
+    from mmsearch.training.datasets import read_photo
+
+    photos = [encoder.prepare_image(read_photo(path, encoder.image_size)) for path in images.images[:_CHECKED]]
+    return encoder.encode_images(photos), encoder.encode_texts(list(images.captions[:_CHECKED]))
+
+
+def _figures(encoder: Any, images: CaptionedImages) -> Figures:
+    """Both directions of retrieval, as the index will have it."""
+    from mmsearch.training.datasets import read_photo
+    from mmsearch.training.evaluate import caption_metrics
+
+    parts = []
+    for start in range(0, len(images.images), _CHECKED):
+        chosen = images.images[start : start + _CHECKED]
+        parts.append(encoder.encode_images([encoder.prepare_image(read_photo(p, encoder.image_size)) for p in chosen]))
+    captions = encoder.encode_texts(list(images.captions))
+    there, back = caption_metrics(np.concatenate(parts), captions, images.owners)
     return {"text_to_image": there.to_dict(), "image_to_text": back.to_dict()}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Train both towers, export them, and write the figures beside them."""
-    parser = argparse.ArgumentParser(prog="python -m mmsearch.training.dual_encoder", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with flickr8k/, coco1000/ and stamps/")
-    parser.add_argument("--backbone", type=Path, required=True, help="ImageNet weights of efficientnet-lite2 (.pth)")
-    parser.add_argument("--sentences", type=Path, required=True, help="folder of all-MiniLM-L6-v2")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        help="folder for weights and figures; finished parts found there are taken over",
-    )
-    parser.add_argument("--pause", type=Path, help="training waits as long as this file is there")
-    for name, default in asdict(Recipe()).items():
-        option = f"--{name.replace('_', '-')}"
-        if isinstance(default, bool):
-            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=default)
-        else:
-            parser.add_argument(option, type=type(default), default=default)
-    given = vars(parser.parse_args(arguments))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    recipe = Recipe(**{name: given[name] for name in asdict(Recipe())})
-    data, out, pause = given["data"], given["out"], given["pause"]
-    out.mkdir(parents=True, exist_ok=True)
-    backbone, *classifier = load_backbone(given["backbone"], "tf_efficientnet_lite2", recipe.side, recipe.grid)
-    tables = [data / "flickr8k/train", data / "coco1000", data / "stamps"]
-    photos = join(read_captions(folder / "captions.csv", folder / "images") for folder in tables)
-    dev = read_captions(data / "flickr8k/dev/captions.csv", data / "flickr8k/dev/images")
-    words = given["sentences"] / "tokenizer.json"
-    calibration = calibration_photos(photos.photos, recipe.side)
-    graph = out / "backbone.onnx"
-    if not graph.exists():
-        export_image_tower(backbone, recipe.side, graph, calibration)
-    material = Material(
-        photos=photos,
-        views=tuple(
-            torch.from_numpy(view).float()
-            for view in photo_features(
-                graph, photos.photos, recipe.side, recipe.views, out, seed=recipe.seed, pause=pause
+def _calibration(images: MiniImages, photos: Sequence[Path], count: int = 160) -> Any:
+    """Photos, evenly spread, that show which ranges the activations take."""
+    from mmsearch.training.datasets import read_photo
+
+    chosen = list(photos)[:: max(1, len(photos) // count)][:count]
+    return np.stack([images.prepare(read_photo(path, images.side)) for path in chosen])
+
+
+def _least_cosine(expected: Any, written: Any) -> float:
+    rows = min(len(expected), len(written))
+    return round(float((expected[:rows] * written[:rows]).sum(1).min()), 5)
+
+
+def _check(parity: dict[str, float]) -> None:
+    for side, cosine in parity.items():
+        if not cosine >= PARITY:
+            raise EncoderError(
+                f"The written model gives other embeddings of {side} than the trained one: {cosine:.4f}."
             )
-        ),
-        tokens=tokenise(words, photos.captions, recipe.limit),
-        classifier=(classifier[0], classifier[1]),
-        class_tokens=tokenise(words, [PROMPT.format(name) for name in class_names()], recipe.limit),
-    )
-    sentences = load_sentence_transformer(given["sentences"] / "model.safetensors")
-    model = DualEncoder(recipe, material.views[0], sentences)
-    (out / "dev").mkdir(exist_ok=True)
-    seen = photo_features(graph, dev.photos, recipe.side, 1, out / "dev", pause=pause)[0]
-    dev_features = torch.from_numpy(seen).float()
-    dev_tokens = tokenise(words, dev.captions, recipe.limit)
-    figures: dict[str, object] = {"recipe": asdict(recipe)}
-    for stage in (1, 2) if recipe.tuned_epochs else (1,):
-        trained = out / f"stage_{stage}.pt"
-        if trained.exists():
-            model.load_state_dict(torch.load(trained, weights_only=True))
-            model.eval()
-        else:
-            train(model, material, stage, out / "sentences.npy", pause)
-            torch.save(model.state_dict(), trained)
-        figures[f"stage_{stage}"] = evaluate(
-            model, dev_features, dev_tokens, dev.owners, out / "dev" / "sentences.npy" if stage == 1 else None
-        )
-        logger.info("stage %d: %s", stage, json.dumps(figures[f"stage_{stage}"]))
-    export_image_tower(ImageTower(backbone, model.images), recipe.side, out / "mini_image.onnx", calibration)
-    export_text_tower(model.sentences, model.texts, 12, recipe.limit, out / "mini_text.safetensors")
-    export_vocabulary(words, out / "mini_vocabulary.txt")
-    (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
-if __name__ == "__main__":
-    main()
+def _finish(report: Report, place: Place) -> Report:
+    from mmsearch.training.metrics import plot
+
+    place.report.write_text(json.dumps(report.to_dict(), indent=1, default=str) + "\n", encoding="utf-8")
+    plot(Metrics(place.metrics).lines(), place.plot)
+    return report

@@ -21,12 +21,12 @@ from mmsearch.training.backbone import ImageBackbone
 from mmsearch.training.heads import Head
 from mmsearch.training.text_tower import SentenceTransformer
 
-__all__ = ["ImageTower", "export_image_tower", "export_text_tower", "export_vocabulary"]
+__all__ = ["ExportedImages", "export_image_tower", "export_text_tower", "export_vocabulary", "graph_of", "replace_head"]
 
 OPSET = 17
 
 
-class ImageTower(nn.Module):
+class ExportedImages(nn.Module):
     """Backbone and head."""
 
     def __init__(self, backbone: ImageBackbone, head: Head) -> None:
@@ -53,23 +53,59 @@ def export_image_tower(tower: nn.Module, side: int, target: Path, calibration: N
 
     with tempfile.TemporaryDirectory() as folder, _quiet():
         plain, fused = Path(folder, "plain.onnx"), Path(folder, "fused.onnx")
-        example = torch.zeros(1, side, side, 3, dtype=torch.uint8)
-        torch.onnx.export(
-            tower.eval(),
-            (example,),
-            str(plain),
-            input_names=["images"],
-            output_names=["embeddings"],
-            dynamic_axes={"images": {0: "n"}, "embeddings": {0: "n"}},
-            opset_version=OPSET,
-            dynamo=False,
-        )
+        plain.write_bytes(graph_of(tower, side))
         quant_pre_process(str(plain), str(fused), skip_symbolic_shape=True)
         if calibration is None:
             shutil.copyfile(fused, target)
             return
         _quantise(fused, target, calibration)
     _pack_matrices(target)
+
+
+def graph_of(tower: nn.Module, side: int) -> bytes:
+    """An ONNX graph in float32 of a network that takes uint8 (n, side, side, 3) and gives (n, w)."""
+    with _quiet(), tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "graph.onnx")
+        torch.onnx.export(
+            tower.eval(),
+            (torch.zeros(1, side, side, 3, dtype=torch.uint8),),
+            str(file),
+            input_names=["images"],
+            output_names=["embeddings"],
+            dynamic_axes={"images": {0: "n"}, "embeddings": {0: "n"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+        return file.read_bytes()
+
+
+def replace_head(source: Path, head: Head, target: Path) -> None:
+    """Write an exported image tower anew with another head; the backbone stays as it is, bit for bit.
+
+    Args:
+        source: The exported tower.
+        head: Reads features of the same width and gives embeddings of any.
+        target: The file to write.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(str(source))
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, value in head.state_dict().items():
+        array = value.detach().cpu().float().numpy()
+        if array.ndim == 2:
+            arrays[f"head.{name}.packed"], arrays[f"head.{name}.scale"] = _int8_rows(array)
+        else:
+            arrays[f"head.{name}"] = array
+    names = {entry.name for entry in model.graph.initializer}
+    if missing := arrays.keys() - names:
+        raise ValueError(f"{source} has no {', '.join(sorted(missing))}")
+    for entry in model.graph.initializer:
+        if entry.name in arrays:
+            entry.CopyFrom(numpy_helper.from_array(arrays[entry.name], entry.name))
+    onnx.checker.check_model(model)
+    onnx.save(model, str(target))
 
 
 @contextlib.contextmanager
@@ -169,15 +205,18 @@ def _int8_rows(matrix: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float
     return np.rint(matrix / scale[:, None]).astype(np.int8), scale.astype(np.float32)
 
 
-def export_text_tower(model: SentenceTransformer, head: Head, heads: int, limit: int, target: Path) -> None:
+def export_text_tower(
+    model: SentenceTransformer, head: Head, limit: int, target: Path, *, side: int, scale: float
+) -> None:
     """Write a text tower as the safetensors file that ``mmsearch.encoders.mini_text`` reads.
 
     Args:
         model: The transformer.
         head: Its projection.
-        heads: Attention heads in each layer.
         limit: Tokens that a text is cut at.
         target: The file to write.
+        side: Side in pixels of the photos that the image tower reads.
+        scale: Inverse temperature that training ended with.
     """
     from safetensors.numpy import save_file
 
@@ -194,7 +233,14 @@ def export_text_tower(model: SentenceTransformer, head: Head, heads: int, limit:
         else:
             arrays[name] = value.astype(np.float32)
     dim = len(state["head.skip.bias"])
-    shape = {"depth": len(model.layers), "heads": heads, "limit": limit, "dim": dim}
+    shape = {
+        "depth": len(model.layers),
+        "heads": model.heads,
+        "limit": limit,
+        "dim": dim,
+        "side": side,
+        "scale": round(scale, 4),
+    }
     save_file(arrays, str(target), metadata={"format": "mini-text-1", "shape": json.dumps(shape)})
 
 

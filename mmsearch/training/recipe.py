@@ -1,48 +1,88 @@
-"""The numbers that training depends on besides its data."""
+"""The numbers that a training depends on besides its data."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-__all__ = ["Recipe"]
+from mmsearch.training.trainer import Schedule
+
+__all__ = ["HEADS", "LOSSES", "TUNED", "Recipe"]
+
+LOSSES = ("infonce", "sigmoid", "hinges")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that training depends on besides its data.
+    """Everything that one stage of training depends on besides its data.
 
     Attributes:
-        side: Side of the photos in pixels.
-        grid: Into how many places a photo is divided each way.
-        views: Ways in which training looks at each photo.
-        captions, tuned_captions: Captions of each photo in a batch, in the first and the second stage.
-        tuned_layers: Layers of the sentence encoder, from the last, that learn in the second stage.
-        class_weight: Weight of the classifier's word on the photos.
+        loss: ``infonce``, ``sigmoid`` or ``hinges``; see `mmsearch.training.losses`.
+        epochs: At most so many.
+        batch: Photos a batch.
+        captions: Captions of each photo in a batch.
+        views: Views of each photo to draw from, the photo itself among them.
+        caption_views: Views of each caption to draw from, the caption itself among them.
+        caption_share: Share of the captions that are drawn in another view than the first.
+        balance: Exponent of the sources' sizes; see `mmsearch.training.sampling.BatchSampler`.
+        rates: Highest learning rates by the beginnings of parameters' names; see `mmsearch.training.trainer.Schedule`.
+        decay, warmup, average, patience, precision, seed: See there.
+        keep: Weight of staying close to what the model knew before.
+        class_weight: Weight of the ImageNet classifier's word on the photos, where there is a classifier.
         mixed_weight: Weight of its word on features pushed towards a class, one that the photos may never show.
         class_scale: Inverse temperature of both.
-        limit: Tokens that a text is cut at.
-        bfloat16: Half the numbers' length in the sentence encoder while it learns: faster on processors that know it.
+        classes_a_step: Classes that a step reads the names of.
     """
 
-    side: int = 260
-    grid: int = 2
-    views: int = 4
-    dim: int = 256
-    hidden: int = 1024
-    dropout: float = 0.4
-    text_dropout: float = 0.1
+    loss: str = "infonce"
+    epochs: int = 16
     batch: int = 512
     captions: int = 2
-    epochs: int = 16
-    rate: float = 1e-3
+    views: int = 4
+    caption_views: int = 1
+    caption_share: float = 0.25
+    balance: float = 1.0
+    rates: Mapping[str, float] = field(default_factory=lambda: {"": 1e-3})
     decay: float = 0.1
-    tuned_layers: int = 2
-    tuned_epochs: int = 0
-    tuned_rate: float = 5e-5
-    tuned_captions: int = 1
-    class_weight: float = 0.1
-    mixed_weight: float = 0.1
-    class_scale: float = 30.0
-    limit: int = 128
+    warmup: float = 0.1
+    average: float = 0.0
+    patience: int = 0
+    precision: str = "fp32"
     seed: int = 0
-    bfloat16: bool = False
+    keep: float = 0.0
+    class_weight: float = 0.0
+    mixed_weight: float = 0.0
+    class_scale: float = 30.0
+    classes_a_step: int = 1000
+
+    def schedule(self) -> Schedule:
+        """The part of it that the trainer needs."""
+        return Schedule(
+            self.epochs,
+            self.rates,
+            self.decay,
+            self.warmup,
+            average=self.average,
+            patience=self.patience,
+            precision=self.precision,
+            seed=self.seed,
+        )
+
+
+HEADS = Recipe(class_weight=0.2, mixed_weight=0.1, views=6, caption_views=3)
+"""First stage of a new model: both heads, on features that are frozen."""
+
+TUNED = Recipe(
+    epochs=8,
+    batch=384,
+    captions=1,
+    views=6,
+    caption_views=3,
+    rates={"": 3e-4, "images.backbone.": 1e-4, "texts.sentences.": 5e-5},
+    warmup=0.15,
+    average=0.97,
+    class_weight=0.1,
+    mixed_weight=0.1,
+    classes_a_step=128,
+)
+"""Second stage: the heads, the last units of the backbone and the last layers of the sentence encoder."""

@@ -47,6 +47,7 @@ class SentenceTransformer(nn.Module):
     def __init__(self, vocabulary: int, positions: int, width: int, heads: int, inner: int, depth: int) -> None:
         super().__init__()
         self.width = width
+        self.heads = heads
         self.words = nn.Embedding(vocabulary, width)
         self.places = nn.Embedding(positions, width)
         self.norm = nn.LayerNorm(width, eps=EPSILON)

@@ -1,7 +1,7 @@
-"""What a trainer needs to know of a dual encoder: two towers, each a part that stays as it is and a part that learns.
+"""What a trainer needs to know of a dual encoder: two towers, each with a part that stays and a part that learns.
 
-What the frozen part gives is computed once and kept in files (`mmsearch.training.features`), so that an epoch costs only
-what learns.
+What the part that stays gives is computed once and kept in files (`mmsearch.training.features`), so that an epoch
+costs only what learns.
 """
 
 from __future__ import annotations
