@@ -7,7 +7,7 @@ import logging
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -66,14 +66,15 @@ def load_model(
         weights, cache = fetch_weights(source, offline=not online, notify=notify)
         place: dict[str, Any] = {} if cache is None else {"cache_dir": str(cache)}
         quick = _quick_gelu(source)
-        try:
-            model = _from_cache(
-                source,
-                online,
-                lambda: open_clip.create_model_from_pretrained(
+
+        def create() -> Any:
+            with unfilled() if weights.suffix != ".npz" else nullcontext():  # open_clip reads those leniently
+                return open_clip.create_model_from_pretrained(
                     source.model, source.pretrained, force_quick_gelu=quick, return_transform=False, **place
-                ),
-            ).eval()
+                )
+
+        try:
+            model = _from_cache(source, online, create).eval()
             tokenizer = _from_cache(source, online, lambda: open_clip.get_tokenizer(source.model, **place))
             transform = ImageTransform.from_config(model.visual.preprocess_cfg)
         except MmsearchError:
@@ -139,6 +140,31 @@ def _lacks_file(error: Exception) -> bool:
         isinstance(cause, LocalEntryNotFoundError | OfflineModeIsEnabled) or type(cause) is OSError
         for cause in causes(error)
     )
+
+
+@contextmanager
+def unfilled() -> Iterator[None]:
+    """Let modules that this thread makes have whatever numbers their memory holds, where they would draw random ones.
+
+    For models whose every weight is read from a checkpoint thereafter: drawing takes most of the time that making
+    them does. Ones, zeros and whatever else is computed stay.
+    """
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    names = [f"{kind}_{spread}_" for kind in ("kaiming", "xavier") for spread in ("normal", "uniform")]
+    drawing = {getattr(torch.nn.init, name) for name in (*names, "normal_", "trunc_normal_", "uniform_")}
+    drawing |= {torch.Tensor.erfinv_, torch.Tensor.normal_, torch.Tensor.uniform_}
+
+    class Unfilled(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = kwargs or {}
+            if function in drawing:
+                return args[0] if args else kwargs["tensor"]
+            return function(*args, **kwargs)
+
+    with Unfilled():
+        yield
 
 
 @contextmanager

@@ -93,6 +93,32 @@ def test_a_checkpoint_of_a_known_architecture_is_used(tmp_path: Path, as_if_expo
     assert encoder.encode_images([encoder.prepare_image(picture())]).shape == (1, 24)
 
 
+def test_a_model_is_loaded_without_drawing_the_weights_that_are_read_thereafter(tiny_folder: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+    from torch.overrides import TorchFunctionMode
+
+    from mmsearch.encoders.open_clip_loading import load_model
+    from mmsearch.encoders.open_clip_source import OpenClipSource
+
+    drawn: list[str] = []
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if "normal_" in function.__name__ or "uniform_" in function.__name__:
+                drawn.append(function.__name__)
+            return function(*args, **(kwargs or {}))
+
+    with Watch():
+        loaded = load_model(OpenClipSource.parse(f"open_clip/local-dir:{tiny_folder}")).model
+        assert drawn == []
+        torch.nn.Linear(3, 4)
+        assert drawn != []  # what is made elsewhere is as ever
+    state = loaded.state_dict()
+    for name, value in load_file(tiny_folder / "open_clip_model.safetensors").items():
+        assert torch.equal(state[name], value), name
+
+
 def test_a_changed_checkpoint_is_exported_anew(cache: Path, tmp_path: Path, as_if_exported: Any) -> None:
     folder = tiny_models.save_repository(tmp_path / "model")
     as_if_exported(f"open_clip/local-dir:{folder}", folder)
