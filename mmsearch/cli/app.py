@@ -24,6 +24,7 @@ COMMANDS = {
     "status": ("mmsearch.cli.status", "Show what a library holds."),
     "models": ("mmsearch.cli.models", "List, fetch, find and remove models."),
     "eval": ("mmsearch.cli.evaluate", "Measure a model on captions or class folders."),
+    "train": ("mmsearch.cli.train", "Train or fine-tune a model on captioned pictures."),
     "rebuild": ("mmsearch.cli.rebuild", "Make the vector index of a library anew."),
 }
 

@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 __all__ = ["PlainCommand", "PlainGroup"]
 
 _ATTRIBUTE = "_runtime_param"
-_PLAIN = (str, int, bool, Path)
+_PLAIN = (str, int, float, bool, Path)
 
 
 class PlainCommand(TyperCommand):
@@ -72,4 +72,5 @@ class _Converter:
         try:
             return self._kind(word)
         except ValueError:
-            raise typer.BadParameter(f"{word!r} is not a whole number.", ctx=ctx, param=param) from None
+            number = "a whole number" if self._kind is int else "a number"
+            raise typer.BadParameter(f"{word!r} is not {number}.", ctx=ctx, param=param) from None

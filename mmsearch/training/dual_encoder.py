@@ -34,12 +34,23 @@ from mmsearch.training.mini_towers import (
     published_towers,
 )
 from mmsearch.training.objectives import ClassKnowledge, Objective
-from mmsearch.training.recipe import HEADS, TUNED, Recipe
+from mmsearch.training.recipe import FINE_CLIP, FINE_MINI, HEADS, TUNED, Recipe
 from mmsearch.training.sampling import BatchSampler
 from mmsearch.training.towers import DualEncoder
 from mmsearch.training.trainer import Figures, Outcome, Trainer
 
-__all__ = ["Data", "Place", "Published", "Report", "build", "fine_tune"]
+__all__ = [
+    "FINE_CLIP",
+    "FINE_MINI",
+    "HEADS",
+    "TUNED",
+    "Data",
+    "Place",
+    "Published",
+    "Report",
+    "build",
+    "fine_tune",
+]
 
 CLASS_PROMPTS = ("a photo of a {}", "{}", "a {}", "a picture of a {}")
 PARITY = 0.999
@@ -79,7 +90,7 @@ class Published:
     hidden: int = 1536
     dim: int = 256
     tuned_units: int = 3
-    tuned_layers: int = 3
+    tuned_layers: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,6 +385,7 @@ def _centre(images: TunedImages, photos: PhotoInputs) -> None:
 
 def _save_mini(dual: DualEncoder, data: Data, dev: DevSet, place: Place) -> tuple[str, Figures, dict[str, float]]:
     """Write a model in the built-in format; its id, figures and parity."""
+    from mmsearch.encoders import load_encoder
     from mmsearch.encoders.mini import MiniEncoder
     from mmsearch.training.export import (
         ExportedImages,
@@ -418,7 +430,7 @@ def _save_mini(dual: DualEncoder, data: Data, dev: DevSet, place: Place) -> tupl
     exported = _figures(encoder, data.dev)
     shutil.rmtree(place.model, ignore_errors=True)
     part.replace(place.model)
-    return f"mini/{place.model.resolve()}", exported, parity
+    return load_encoder(str(place.model.resolve())).id, exported, parity
 
 
 def _save_open_clip(

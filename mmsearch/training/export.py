@@ -241,6 +241,8 @@ def export_text_tower(
         "side": side,
         "scale": round(scale, 4),
     }
+    target.unlink(missing_ok=True)
+    target.touch()  # with the permissions that files are made with here, which the library would narrow
     save_file(arrays, str(target), metadata={"format": "mini-text-1", "shape": json.dumps(shape)})
 
 

@@ -47,6 +47,11 @@ class MiniImages(ImageTower):
     cached = True
     head: Head
     taught: int
+    _session: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the runtime's session, which a copy makes anew when it needs one."""
+        return {**self.__dict__, "_session": None}
 
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
         """Squash a picture to the square: (side, side, 3) uint8, as `MiniEncoder.prepare_image` does."""
@@ -102,7 +107,6 @@ class GraphImages(MiniImages):
         del model.graph.output[:]
         model.graph.output.append(onnx.helper.make_tensor_value_info(first.input[0], onnx.TensorProto.FLOAT, None))
         self._graph = model.SerializeToString()
-        self._session: Any = None
         self.key = f"graph-{hashlib.sha256(self._graph).hexdigest()[:16]}"
 
     def frozen(self, batch: NDArray[Any]) -> NDArray[Any]:
@@ -130,7 +134,6 @@ class TunedImages(MiniImages):
         self.side, self.dim, self.taught = backbone.side, head.down.out_features, backbone.width
         self.tuned = 0
         self._units = tuned
-        self._session: Any = None
         with torch.inference_mode():
             example = torch.zeros(1, self.side, self.side, 3, dtype=torch.uint8)
             self._shape = tuple(backbone.before(backbone.early(backbone.pixels(example)), tuned).shape[1:])

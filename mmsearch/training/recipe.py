@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 
 from mmsearch.training.trainer import Schedule
 
-__all__ = ["HEADS", "LOSSES", "TUNED", "Recipe"]
-
-LOSSES = ("infonce", "sigmoid", "hinges")
+__all__ = ["FINE_CLIP", "FINE_MINI", "HEADS", "TUNED", "Recipe"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +24,12 @@ class Recipe:
         caption_share: Share of the captions that are drawn in another view than the first.
         balance: Exponent of the sources' sizes; see `mmsearch.training.sampling.BatchSampler`.
         rates: Highest learning rates by the beginnings of parameters' names; see `mmsearch.training.trainer.Schedule`.
-        decay, warmup, average, patience, precision, seed: See there.
+        decay: See there, as the next five.
+        warmup: See there.
+        average: See there.
+        patience: See there.
+        precision: See there; ``auto`` is the fastest that serves, and must be chosen before training.
+        seed: Of everything random.
         keep: Weight of staying close to what the model knew before.
         class_weight: Weight of the ImageNet classifier's word on the photos, where there is a classifier.
         mixed_weight: Weight of its word on features pushed towards a class, one that the photos may never show.
@@ -73,16 +76,41 @@ HEADS = Recipe(class_weight=0.2, mixed_weight=0.1, views=6, caption_views=3)
 """First stage of a new model: both heads, on features that are frozen."""
 
 TUNED = Recipe(
-    epochs=8,
+    epochs=10,
     batch=384,
     captions=1,
     views=6,
     caption_views=3,
-    rates={"": 3e-4, "images.backbone.": 1e-4, "texts.sentences.": 5e-5},
+    rates={"": 3e-4, "images.backbone.": 1.5e-4, "texts.sentences.": 7e-5},
     warmup=0.15,
     average=0.97,
+    precision="auto",
     class_weight=0.1,
     mixed_weight=0.1,
     classes_a_step=128,
 )
 """Second stage: the heads, the last units of the backbone and the last layers of the sentence encoder."""
+
+FINE_MINI = Recipe(
+    epochs=12,
+    batch=256,
+    captions=2,
+    caption_views=3,
+    rates={"": 2e-4, "texts.sentences.": 3e-5},
+    average=0.97,
+    patience=3,
+    keep=1.0,
+)
+"""Going on with a model in the built-in format."""
+
+FINE_CLIP = Recipe(
+    epochs=6,
+    batch=64,
+    captions=1,
+    views=8,
+    rates={"": 1e-5},
+    average=0.97,
+    patience=2,
+    precision="auto",
+)
+"""Going on with an open_clip model."""
