@@ -1,0 +1,93 @@
+"""Trained towers and the files made of them give the same embeddings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("timm")
+pytest.importorskip("onnx")
+
+from mmsearch.encoders.mini import MODELS, MiniEncoder  # noqa: E402
+from mmsearch.encoders.mini_text import TextTower  # noqa: E402
+from mmsearch.training.backbone import ImageBackbone  # noqa: E402
+from mmsearch.training.export import (  # noqa: E402
+    ExportedImages,
+    export_image_tower,
+    export_text_tower,
+    replace_head,
+)
+from mmsearch.training.heads import Head  # noqa: E402
+from mmsearch.training.mini_towers import GraphImages, padded  # noqa: E402
+from tests.training.networks import SIDE, blotches, random_network, small_sentence_transformer  # noqa: E402
+
+pytestmark = pytest.mark.full
+
+
+def run(file: Path, photos: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"images": photos})[0])
+
+
+def test_exported_image_towers_agree_with_the_trained_one(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    backbone = ImageBackbone(random_network(), SIDE).eval()
+    photos = blotches(16)
+    with torch.no_grad():
+        tower = ExportedImages(backbone, Head(backbone.feature_width, 32, 16).eval())
+        expected = tower(torch.from_numpy(photos)).numpy()
+    agreements = []
+    for calibration in (None, photos):
+        export_image_tower(tower, SIDE, tmp_path / "tower.onnx", calibration)
+        agreements.append((run(tmp_path / "tower.onnx", photos) * expected).sum(axis=1).min())
+    assert agreements[0] > 0.999
+    assert agreements[1] > 0.9  # convolutions and matrices in eight bits
+
+
+def test_another_head_on_an_exported_tower_gives_what_that_head_gives(tmp_path: Path) -> None:
+    images = GraphImages(MODELS / "mini_image.onnx")
+    photos = np.random.default_rng(0).integers(0, 255, (2, images.side, images.side, 3), dtype=np.uint8)
+    torch.manual_seed(0)
+    features = images.frozen(photos)
+    width = features.shape[1]
+    head = Head(width, 40, 24, 0.0, torch.from_numpy(features.mean(0)), torch.full((width,), 2.0)).eval()
+    replace_head(MODELS / "mini_image.onnx", head, tmp_path / "mini_image.onnx")
+    with torch.inference_mode():
+        expected = head(torch.from_numpy(features)).numpy()
+    written = run(tmp_path / "mini_image.onnx", photos)
+    assert written.shape == (2, 24)
+    assert (written * expected).sum(axis=1).min() > 0.999
+
+
+def test_the_exported_text_tower_agrees_with_the_trained_one(tmp_path: Path) -> None:
+    sentences, head = small_sentence_transformer(), Head(24, 32, 16, spread=torch.full((24,), 0.2)).eval()
+    export_text_tower(sentences, head, 20, tmp_path / "mini_text.safetensors", side=SIDE, scale=20.0)
+    (tmp_path / "mini_vocabulary.txt").write_bytes((MODELS / "mini_vocabulary.txt").read_bytes())
+    tower = TextTower(tmp_path)
+    texts = ["a dog", "two dogs on the beach", "", "espresso " * 40]
+    ids, mask = padded([tower._pieces.encode(text, 20) for text in texts])
+    with torch.inference_mode():
+        expected = head(torch.nn.functional.normalize(sentences(ids, mask), dim=1)).numpy()
+    assert (tower.encode(texts) * expected).sum(axis=1).min() > 0.999
+
+
+def test_an_exported_file_says_which_photos_its_image_tower_reads(tmp_path: Path) -> None:
+    export_text_tower(
+        small_sentence_transformer(), Head(24, 32, 16), 20, tmp_path / "mini_text.safetensors", side=SIDE, scale=20.0
+    )
+    (tmp_path / "mini_vocabulary.txt").write_bytes((MODELS / "mini_vocabulary.txt").read_bytes())
+    encoder = MiniEncoder(models=tmp_path)
+    assert (encoder.image_size, encoder.dim) == (SIDE, 16)
+
+
+def test_padding_changes_no_sentence() -> None:
+    model = small_sentence_transformer()
+    tokens = [[101, 2000, 102], [101, 2000, 2001, 2002, 2003, 102]]
+    with torch.inference_mode():
+        together = model(*padded(tokens))
+        torch.testing.assert_close(together[:1], model(*padded(tokens[:1])), rtol=1e-4, atol=1e-5)
