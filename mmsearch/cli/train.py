@@ -122,6 +122,10 @@ def dual_encoder(
     balance: Annotated[
         float, typer.Option("--balance", metavar="X", help="Sources of different size: 1 as they are, 0 all alike.")
     ] = 1.0,
+    classes: Annotated[
+        bool,
+        typer.Option("--classes/--no-classes", help="A new model learns ImageNet's class names from the backbone."),
+    ] = True,
     keep: Annotated[
         float | None,
         typer.Option("--keep", metavar="X", show_default=False, help="How much to stay with what the model knew."),
@@ -182,6 +186,8 @@ def dual_encoder(
         place = training.Place(out, str(where), fresh, progress, note)
         try:
             if backbone is not None and sentences is not None:
+                if not classes:
+                    chosen |= {"class_weight": 0.0, "mixed_weight": 0.0}
                 heads, tuned = (_with(recipe, chosen, fastest) for recipe in (training.HEADS, training.TUNED))
                 report = training.build(training.Published(backbone, sentences), read, place, heads=heads, tuned=tuned)
             else:

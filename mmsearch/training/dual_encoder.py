@@ -294,7 +294,7 @@ def build(
     names = texts.tokenise(prompts)
     photos = PhotoInputs(images, data.train.images, heads.views, place.work, seed=heads.seed, progress=place.progress)
     _centre(images, photos)
-    knowledge = ClassKnowledge(classifier, torch.from_numpy(texts.frozen(names)), heads)
+    knowledge = _knowledge(classifier, torch.from_numpy(texts.frozen(names)), heads)
     dev = DevSet(dual, data.dev, place.work, place.progress)
     stages = {"heads": _stage("heads", dual, data, dev, heads, place, settings, knowledge)}
     recipes = {"heads": heads}
@@ -302,7 +302,7 @@ def build(
         images.tune()
         texts.tune(published.tuned_layers)
         dev = DevSet(dual, data.dev, place.work)
-        knowledge = ClassKnowledge(classifier, names, tuned)
+        knowledge = _knowledge(classifier, names, tuned)
         stages["tuned"] = _stage("tuned", dual, data, dev, tuned, place, {**settings, **_flat(heads)}, knowledge)
         recipes["tuned"] = tuned
     dual = dual.to("cpu").eval()
@@ -321,6 +321,12 @@ def build(
         recipes,
     )
     return _finish(report, place)
+
+
+def _knowledge(classifier: tuple[torch.Tensor, torch.Tensor], names: Any, recipe: Recipe) -> ClassKnowledge | None:
+    """What the classifier says, unless the recipe gives it no weight."""
+    wanted = recipe.class_weight or recipe.mixed_weight
+    return ClassKnowledge(classifier, names, recipe) if wanted else None
 
 
 def _stage(
