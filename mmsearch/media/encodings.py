@@ -53,6 +53,8 @@ _CODE_PAGES = [
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "iso8859_2", "iso8859_7"),
     *("koi8_r", "cp437", "cp850", "cp866", "cp874", "gb18030", "big5", "cp932", "euc_jp", "cp949", "iso2022_jp"),
 ]
+# Letters and signs of Western Europe, without those whose places are letters of other languages in their code pages.
+_WESTERN = frozenset("àáâäãåæçèéêëìíîïñòóôöøœùúûüÿßÀÁÂÄÃÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÖØŒÙÚÛÜ‘’“”„–—…«»°§€£©®·¡\xa0".encode("cp1252"))
 _LEGACY = "mmsearch.legacy"
 
 
@@ -206,6 +208,8 @@ def _declared(name: bytes, head: bytes) -> str | None:
 def _by_statistics(head: bytes) -> str:
     if len(_BINARY.findall(head.decode("latin-1"))) > 2 + _BINARY_SHARE * len(head):
         raise MediaError(None, "not text")
+    if _is_western(head):
+        return "cp1252"
     try:
         from charset_normalizer import from_bytes
     except ImportError as error:
@@ -217,7 +221,14 @@ def _by_statistics(head: bytes) -> str:
         # A character that is cut in two would rule its own encoding out.
         sample = sample[: max(sample.rfind(b"\n"), sample.rfind(b" ")) + 1] or sample
     best = from_bytes(sample, cp_isolation=_CODE_PAGES, enable_fallback=False).best()
-    if best is None:
-        return "cp1252"
-    # Code pages of neighbours differ in a few letters that a short text does not have.
-    return "cp1252" if "cp1252" in best.could_be_from_charset else best.encoding
+    return "cp1252" if best is None else best.encoding
+
+
+def _is_western(head: bytes) -> bool:
+    """Whether all letters beyond ASCII are those of Western Europe in Windows-1252, and not too many.
+
+    Statistics know no difference between code pages of neighbours in a short text.
+    """
+    letters = sum(bytes((byte,)).isalpha() for byte in head)
+    wide = [byte for byte in head if byte >= 0x80]
+    return len(wide) * 4 <= letters + len(wide) and all(byte in _WESTERN for byte in wide)

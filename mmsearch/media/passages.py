@@ -27,8 +27,9 @@ _TARGET = 0.4
 """Share of the limit from which a passage ends with its paragraph."""
 _LEAST = 0.3
 """Share of the limit below which a passage is not cut for the sake of a good border."""
-# Blanks, then letters, digits or any one character; possessive, so that no text makes it try twice.
-_UNITS = re.compile(r"\s*+(?:([A-Za-z]{1,120}+)|([0-9]{1,120}+)|(\S)|\Z)")
+# Blanks, then letters, digits (no more than eight pieces of them) or any one character; possessive, so that no text
+# makes it try twice.
+_UNITS = re.compile(r"\s*+(?:([A-Za-z]{1,24}+)|([0-9]{1,16}+)|(\S)|\Z)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,124 @@
+"""A photo -> the captions that belong to it: in files beside it, in its folder's table, and in its own metadata."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmsearch.errors import MediaError
+from mmsearch.media.descriptions import Description, embedded_descriptions, one_line, xmp_descriptions
+from mmsearch.media.encodings import characters_of
+from mmsearch.media.files import open_regular, reason_of
+from mmsearch.media.tables import csv_rows
+from mmsearch.media.text import read_passages
+from mmsearch.types import Failure
+
+__all__ = ["CAPTION_TABLE", "MAX_CAPTIONS", "SidecarCaptions", "sidecar_captions", "sidecar_files"]
+
+CAPTION_TABLE = "captions.csv"
+"""Name of a folder's table of captions; its columns ``image`` and ``caption`` are read, any others are not."""
+MAX_CAPTIONS = 32
+"""Captions of one photo at most, the first ones in the order of `sidecar_captions`."""
+
+_TEXT_BYTES = 16 << 10
+_XMP_BYTES = 8 << 20
+_TABLE_BYTES = 256 << 20
+_IMAGE_COLUMNS = ("image", "filename", "file_name", "file", "path", "photo")
+_CAPTION_COLUMNS = ("caption", "description", "text", "title")
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarCaptions:
+    """What is written about a photo.
+
+    Attributes:
+        captions: Each text once, best first: text files, the table, XMP files, then what is inside the photo.
+        failures: Sidecar files that are there but could not be read.
+    """
+
+    captions: tuple[Description, ...]
+    failures: tuple[Failure, ...] = ()
+
+
+def sidecar_files(photo: Path) -> tuple[Path, ...]:
+    """Where captions of a photo may be written, whether or not the files are there; a change in one changes them."""
+    stem, folder = photo.with_suffix(""), photo.parent
+    names = (f"{stem}.txt", f"{photo}.txt", folder / CAPTION_TABLE, f"{stem}.xmp", f"{photo}.xmp")
+    return tuple(dict.fromkeys(Path(name) for name in names if Path(name) != photo))
+
+
+def sidecar_captions(photo: Path) -> SidecarCaptions:
+    """Read the captions that belong to a photo; what cannot be read among them is told and passed over.
+
+    They are ``photo.txt`` and ``photo.jpg.txt`` (up to 16 KiB, split as any text; a longer one is a document of its
+    own), the rows of ``captions.csv`` in the same folder, ``photo.xmp`` and ``photo.jpg.xmp``, and the title,
+    description and keywords in the photo's XMP, IPTC and EXIF. A table is read once for all photos of its folder.
+    """
+    captions: dict[str, Description] = {}
+    failures: list[Failure] = []
+    for path in (*sidecar_files(photo), photo):
+        try:
+            for description in _read(path, photo):
+                if len(captions) < MAX_CAPTIONS:
+                    captions.setdefault(description.text.casefold(), description)
+        except FileNotFoundError:
+            continue
+        except MediaError as error:
+            failures.append(Failure(path, error.reason))
+        except OSError as error:
+            failures.append(Failure(path, reason_of(error)))
+    return SidecarCaptions(tuple(captions.values()), tuple(failures))
+
+
+def _read(path: Path, photo: Path) -> Iterator[Description]:
+    if path == photo:
+        yield from embedded_descriptions(photo)
+        return
+    stat = path.stat()
+    if path.name == CAPTION_TABLE:
+        table = _table(path, stat.st_mtime_ns, stat.st_size)
+        for caption in table.get(photo.name, ()) or table.get(photo.stem, ()):
+            yield Description(caption, "caption", "table")
+    elif path.suffix == ".xmp":
+        yield from xmp_descriptions(_content(path, _XMP_BYTES))
+    elif 0 < stat.st_size <= _TEXT_BYTES:
+        for passage in read_passages(_content(path, _TEXT_BYTES), path=path):
+            yield Description(one_line(passage.text), "caption", "text")
+
+
+def _content(path: Path, limit: int) -> bytes:
+    with open_regular(path) as file:
+        data = b""
+        while len(data) <= limit and (chunk := file.read(limit + 1 - len(data))):
+            data += chunk
+    if len(data) > limit:
+        raise MediaError(path, f"more than {limit >> 10} KiB")
+    return data
+
+
+@functools.lru_cache(maxsize=4)
+def _table(path: Path, mtime_ns: int, size_bytes: int) -> Mapping[str, tuple[str, ...]]:
+    """Captions of a table by the name of the photo; kept until the file changes.
+
+    Raises:
+        MediaError: It has no column of images or of captions, or is larger than 256 MiB.
+    """
+    if size_bytes > _TABLE_BYTES:
+        raise MediaError(path, f"more than {_TABLE_BYTES >> 20} MiB")
+    with open_regular(path) as file:
+        rows = csv_rows(characters_of(file))
+        header = [cell.strip().lower() for cell in next(rows, [])]
+        image = next((header.index(name) for name in _IMAGE_COLUMNS if name in header), None)
+        caption = next((header.index(name) for name in _CAPTION_COLUMNS if name in header), None)
+        if image is None or caption is None:
+            raise MediaError(path, "no columns image and caption")
+        found: dict[str, list[str]] = {}
+        for row in rows:
+            if len(row) > max(image, caption) and (text := one_line(row[caption])):
+                captions = found.setdefault(os.path.basename(row[image].strip().replace("\\", "/")), [])
+                if len(captions) < MAX_CAPTIONS:
+                    captions.append(text)
+    return {name: tuple(captions) for name, captions in found.items()}
