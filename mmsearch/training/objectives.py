@@ -63,15 +63,22 @@ class ClassKnowledge:
         weight, bias, recipe = self.weight.to(rows.device), self.bias.to(rows.device), self.recipe
         said = torch.softmax(tower.original(rows) @ weight[chosen].T + bias[chosen], 1)
         loss = recipe.class_weight * class_distillation(tower.head(features), classes, said, recipe.class_scale)
-        rng = np.random.default_rng((recipe.seed, 22, step))
-        mixed = features[: len(features) // 4].detach()
-        drawn = weight[[chosen[i] for i in rng.integers(0, len(chosen), len(mixed))]]
-        strength = torch.from_numpy(rng.uniform(4, 12, (len(mixed), 1)).astype(np.float32)).to(rows.device)
-        # Within what ReLU6 can give.
-        last = (mixed[:, : tower.taught] + strength * drawn).clamp(0, 6)
-        said = torch.softmax(last @ weight[chosen].T + bias[chosen], 1)
-        mixed = torch.cat([last, mixed[:, tower.taught :]], dim=1)
+        mixed = self._mixed(tower, features[: len(features) // 4].detach(), weight[chosen], step)
+        said = torch.softmax(mixed[:, : tower.taught] @ weight[chosen].T + bias[chosen], 1)
         return loss + recipe.mixed_weight * class_distillation(tower.head(mixed), classes, said, recipe.class_scale)
+
+    def _mixed(self, tower: MiniImages, features: Tensor, weight: Tensor, step: int) -> Tensor:
+        """Features (n, w) of no photo: on the way to the mean of all, pushed towards a class, with another's places."""
+        rng = np.random.default_rng((self.recipe.seed, 22, step))
+        count, taught = len(features), tower.taught
+
+        def drawn(low: float, high: float) -> Tensor:
+            return torch.from_numpy(rng.uniform(low, high, (count, 1)).astype(np.float32)).to(features.device)
+
+        towards = weight[rng.integers(0, len(weight), count)]
+        last = torch.lerp(features[:, :taught], tower.head.center[:taught].expand(count, -1), drawn(0, 1))
+        last = (last + drawn(4, 12) * towards).clamp(0, 6)  # within what ReLU6 can give
+        return torch.cat([last, features[rng.permutation(count), taught:]], dim=1)
 
 
 class Objective:

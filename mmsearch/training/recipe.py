@@ -72,7 +72,7 @@ class Recipe:
         )
 
 
-HEADS = Recipe(class_weight=0.2, mixed_weight=0.1, views=6, caption_views=3)
+HEADS = Recipe(class_weight=0.2, mixed_weight=0.2, views=6, caption_views=3)
 """First stage of a new model: both heads, on features that are frozen."""
 
 TUNED = Recipe(
@@ -86,7 +86,7 @@ TUNED = Recipe(
     average=0.97,
     precision="auto",
     class_weight=0.1,
-    mixed_weight=0.1,
+    mixed_weight=0.2,
     classes_a_step=128,
 )
 """Second stage: the heads, the last units of the backbone and the last layers of the sentence encoder."""
