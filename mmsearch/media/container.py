@@ -53,7 +53,6 @@ _MAGIC = (
     (b"FLV", "FLV file"),
     (b"GIF8", "GIF"),
 )
-_MAX_BAD_PACKETS = 200
 _MAX_STREAMS = 256
 _MAX_END_PACKETS = 20_000
 
@@ -135,9 +134,6 @@ def decode_packet(stream: Stream, packet: Packet[Any] | None, errors: list[int])
         stream: The stream of the packet.
         packet: The packet.
         errors: One number: damaged packets in a row so far; kept up to date here.
-
-    Raises:
-        MediaError: Nothing but damaged packets for too long.
     """
     import av
 
@@ -145,12 +141,8 @@ def decode_packet(stream: Stream, packet: Packet[Any] | None, errors: list[int])
         frames = stream.codec_context.decode(packet)  # type: ignore[attr-defined]
     except MemoryError:
         raise
-    except (av.error.FFmpegError, ValueError) as error:
-        if isinstance(error, EOFError):
-            return []  # flushed already
+    except (av.error.FFmpegError, ValueError):
         errors[0] += 1
-        if errors[0] > _MAX_BAD_PACKETS:
-            raise MediaError(None, "damaged") from error
         return []
     if frames:
         errors[0] = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from PIL import Image
@@ -116,7 +116,7 @@ class FrameScaler:
 def orientation_of(frame: DecodedFrame) -> int:
     """How a frame's display matrix turns and mirrors it, as an EXIF orientation (1 to 8); nearest quarter turn."""
     try:
-        matrix = np.frombuffer(bytes(frame.side_data["DISPLAYMATRIX"]), dtype="<i4")  # type: ignore[literal-required]
+        matrix = np.frombuffer(bytes(cast(Any, frame.side_data)["DISPLAYMATRIX"]), dtype="<i4")
     except (KeyError, ValueError):
         return 1
     if matrix.size < 9:

@@ -22,6 +22,7 @@ _MAX_SETTLE = 32
 """Packets after a key frame that are decoded too where it shows nothing by itself."""
 
 _STEPS_BACK = (0.0, 2.0, 10.0)
+"""Seconds before the wanted time at which a key frame is looked for; formats without an index land behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,14 @@ class FrameReader:
 
     def find_key(self, seconds: float) -> float | None:
         """Go to the key frame at or before a time, or else the next one; give its seconds, None when there is none."""
-        if not self._seek(round((seconds + self._start) / self._base)):
-            return None
-        return self._next_key(None)
+        wanted = round((seconds + self._start) / self._base)
+        for back in _STEPS_BACK:
+            key = self._next_key(None) if self._seek(wanted - round(back / self._base)) else None
+            if key is not None and key <= seconds + self._base:
+                return key
+            if back >= seconds:
+                break
+        return self._next_key(None) if self._seek(wanted) or self._seek(self._stream.start_time or 0) else None
 
     def decode_key(self) -> tuple[DecodedFrame, Place] | None:
         """Decode the key frame that was found, and nothing else; None when it is damaged."""

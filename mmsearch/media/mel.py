@@ -73,7 +73,7 @@ def log_mel(
         spectrum = np.fft.rfft(frames[first : first + _FRAMES_AT_ONCE] * window, axis=1)
         power = spectrum.real**2 + spectrum.imag**2  # (t, n_fft // 2 + 1)
         mels[:, first : first + _FRAMES_AT_ONCE] = filters @ power.T
-    return (10.0 * np.log10(np.maximum(mels, _FLOOR))).astype(np.float32)
+    return (10.0 * np.log10(np.maximum(mels, _FLOOR, dtype=np.float64))).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=16)

@@ -22,7 +22,8 @@ _GRID = 2  # probes for each frame that is wanted
 _SHORT_FRAMES = 360
 """Videos of up to so many frames may be decoded in full where key frames are rare: a few seconds of a clip."""
 _MIN_STEP = 0.5
-_SHORT_REACH = 1.0
+_SHORT_REACH = 2.0
+_SHORT_PARTS = 3
 _FINEST = 0.25  # seconds between key frames that are not looked between
 _MAX_FAILURES = 16
 
@@ -69,7 +70,7 @@ def probe(
     search = _Search(reader, scaler, budget=reader.decoded + count * WALK_FACTOR + _SHORT_FRAMES)
     short = seconds * frames_a_second <= _SHORT_FRAMES
     step = max(min(_MIN_STEP, gap / 2), seconds / (_GRID * count))
-    search.sweep(seconds, step, reach=min(gap, _SHORT_REACH) if short else max(gap, step))
+    search.sweep(seconds, step, reach=min(gap, _SHORT_REACH, seconds / _SHORT_PARTS) if short else max(gap, step))
     search.refine(_GRID * count)
     return search.probes
 

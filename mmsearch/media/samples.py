@@ -13,6 +13,7 @@ from mmsearch.media.mono import MonoResampler
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
+    from av.packet import Packet
     from numpy.typing import NDArray
 
 __all__ = ["SampleReader"]
@@ -20,8 +21,14 @@ __all__ = ["SampleReader"]
 _GAP_SECONDS = 0.2
 """How far timestamps may run ahead of the samples before the clock is set anew: recordings have holes."""
 
+_LATE_SECONDS = 0.05
+"""A sound that begins so shortly after the beginning begins there: Vorbis counts a block that is never heard."""
+
 _PREROLL_SECONDS = 0.25
 """What is decoded before the wanted start: MP3, AAC and Opus need some packets to come to themselves after a seek."""
+
+_MAX_BAD_PACKETS = 200
+"""Damaged packets in a row after which the rest is given up."""
 
 _WALK_SECONDS = 2.0
 """Distances that are decoded through rather than jumped over."""
@@ -60,6 +67,8 @@ class SampleReader:
         for frame, time in self._decode():
             expected = self._anchors[-1][1] + (pushed - self._anchors[-1][0]) / self.rate if self._anchors else None
             if expected is None or (time is not None and time - expected > _GAP_SECONDS):
+                if expected is None and 0 <= (time or 0.0) < _LATE_SECONDS:
+                    time = 0.0
                 self._anchors.append((round(pushed), time or 0.0))
                 del self._anchors[1:-1000]  # of a file that is nothing but holes
             pushed += frame.samples * self.rate / max(1, frame.sample_rate)
@@ -112,10 +121,15 @@ class SampleReader:
             return
         if not self._can_seek and self._frames is not None and seconds >= self._clock:
             return
-        base = self._stream.time_base
-        try:
-            self._container.seek(round((seconds + self._start) / float(base or 1)), stream=self._stream)
-        except av.error.FFmpegError:
+        wanted = round((seconds + self._start) / float(self._stream.time_base or 1))
+        # Some formats find nothing before the first packet, others pass over it unless they are sent there.
+        for timestamp in dict.fromkeys((wanted, max(wanted, self._stream.start_time or 0))):
+            try:
+                self._container.seek(timestamp, stream=self._stream)
+                break
+            except av.error.FFmpegError:
+                continue
+        else:
             self._can_seek = False
             return
         self._frames = None
@@ -129,10 +143,20 @@ class SampleReader:
 
     def _decode_on(self) -> Iterator[tuple[Any, float | None]]:
         base = float(self._stream.time_base or 0)
-        for packet in self._container.demux(self._stream):
+        for packet in self._packets():
             if not packet.size and (packet.pts is not None or packet.dts is not None):
                 continue  # an empty packet in the middle would be the end to the decoder
             self.decoded += 1
             for frame in decode_packet(self._stream, packet, self._errors):
                 time = frame.pts if frame.pts is not None else frame.dts
                 yield frame, None if time is None else time * base - self._start
+            if self._errors[0] > _MAX_BAD_PACKETS:
+                return
+
+    def _packets(self) -> Iterator[Packet[AudioStream]]:
+        import av
+
+        try:
+            yield from self._container.demux(self._stream)
+        except av.error.FFmpegError:
+            return  # truncated or damaged: what came before it counts

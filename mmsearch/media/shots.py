@@ -2,7 +2,7 @@
 
 Frames are compared by the histograms of their colours, which hardly notice motion (Zhang, Kankanhalli and Smoliar,
 1993), and by what is where in them, which notices two scenes of the same colours. Frames seconds apart are compared as
-well as neighbours, so that fades are noticed; a shot is any stretch that looks alike, whether or not the camera stopped.
+well as neighbours, so that fades are noticed; a shot is any stretch that looks alike, cut or not.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -208,7 +208,7 @@ def _thin(chosen: list[tuple[int, int]], times: Sequence[float], count: int) -> 
     return chosen
 
 
-def _histogram(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _histogram(values: NDArray[Any]) -> NDArray[np.float32]:
     """(h, w) values, 0 to 255 -> (16,); each value is shared by the two nearest bins, so that none jumps."""
     place = values.ravel() * ((_BINS - 1) / 255)
     lower = np.minimum(place.astype(np.intp), _BINS - 2)

@@ -45,9 +45,9 @@ def read_subtitles(source: Path) -> Iterator[Subtitle]:
     Raises:
         MediaError: While iterating: not a sound or video, or not readable. A file without subtitles gives none.
     """
-    from av.stream import Discard
-
     with open_container(source) as container:
+        from av.stream import Discard
+
         tracks = {
             stream.index: number
             for number, stream in enumerate(container.streams.subtitles)
