@@ -25,8 +25,9 @@ _TITLES = {
 }
 # Seconds between two lines where there is no terminal: often at first, then less and less.
 _FIRST_LINE_S, _LINE_EVERY_S = 2.0, 15.0
-# The rate is that of the last seconds, so that it follows a run that speeds up or slows down.
-_WINDOW_S = 20.0
+# The rate is that of the last seconds, so that it follows a run that speeds up or slows down. Training stands still now
+# and then to measure itself, so its rate is that of the last minutes.
+_WINDOW_S, _TRAINING_WINDOW_S = 20.0, 600.0
 
 
 class ProgressDisplay(Protocol):
@@ -55,7 +56,8 @@ class Rate:
         if self._seen and progress.done < self._seen[-1][1]:
             self._seen.clear()
         self._seen.append((progress.elapsed_s, progress.done))
-        while len(self._seen) > 2 and progress.elapsed_s - self._seen[1][0] >= _WINDOW_S:
+        window = _TRAINING_WINDOW_S if progress.stage == "train" else _WINDOW_S
+        while len(self._seen) > 2 and progress.elapsed_s - self._seen[1][0] >= window:
             self._seen.popleft()
         then, done = self._seen[0] if len(self._seen) > 1 else (0.0, 0)
         seconds, files = progress.elapsed_s - then, progress.done - done

@@ -30,6 +30,15 @@ def test_a_short_run_writes_no_line_at_all() -> None:
     assert stream.getvalue() == ""
 
 
+def test_training_that_stands_still_to_measure_itself_keeps_its_pace_and_says_its_loss() -> None:
+    stream = io.StringIO()
+    with LineProgress(stream) as display:
+        for step in range(1, 101):
+            display(Progress("train", step, 200, float(step), "loss 2.500"))
+        display(Progress("train", 101, 200, 126.0, "loss 2.400"))
+    assert stream.getvalue().splitlines()[-1] == "Training: 101 of 200  0.8/s  2 min 04 s left  loss 2.400"
+
+
 def test_where_the_total_is_unknown_nothing_is_promised() -> None:
     stream = io.StringIO()
     with LineProgress(stream) as display:
