@@ -188,8 +188,10 @@ def dual_encoder(
             if backbone is not None and sentences is not None:
                 if not classes:
                     chosen |= {"class_weight": 0.0, "mixed_weight": 0.0}
-                heads, tuned = (_with(recipe, chosen, fastest) for recipe in (training.HEADS, training.TUNED))
-                report = training.build(training.Published(backbone, sentences), read, place, heads=heads, tuned=tuned)
+                stages = (training.HEADS, training.TUNED, training.REFITTED)
+                heads, tuned, refitted = (_with(recipe, chosen, fastest) for recipe in stages)
+                published = training.Published(backbone, sentences)
+                report = training.build(published, read, place, heads=heads, tuned=tuned, refitted=refitted)
             else:
                 start = training.FINE_CLIP if model.startswith("open_clip/") else training.FINE_MINI
                 report = training.fine_tune(
@@ -283,7 +285,12 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"{name}: {end.epochs} epochs, the best was {end.best_epoch}{early}"
     rows: list[tuple[str, ...]] = [("on the dev set", "recall@1", "recall@5", "recall@10", "median rank", "MRR")]
     for side in ("text_to_image", "image_to_text"):
-        for when, figures in (("before", report.before), ("trained", report.trained), ("written", report.exported)):
+        for when, figures in (
+            ("before", report.before),
+            ("trained", report.trained),
+            ("in integers", report.in_integers),
+            ("written", report.exported),
+        ):
             if figures is None:
                 continue
             own = figures[side]

@@ -29,12 +29,13 @@ from mmsearch.training.mini_towers import (
     GraphImages,
     MiniImages,
     MiniTexts,
+    RefittedImages,
     TunedImages,
     folder_towers,
     published_towers,
 )
-from mmsearch.training.objectives import ClassKnowledge, Objective
-from mmsearch.training.recipe import FINE_CLIP, FINE_MINI, HEADS, TUNED, Recipe
+from mmsearch.training.objectives import ClassKnowledge, Objective, Refitting
+from mmsearch.training.recipe import FINE_CLIP, FINE_MINI, HEADS, REFITTED, TUNED, Recipe
 from mmsearch.training.sampling import BatchSampler
 from mmsearch.training.towers import DualEncoder
 from mmsearch.training.trainer import Figures, Outcome, Trainer
@@ -43,6 +44,7 @@ __all__ = [
     "FINE_CLIP",
     "FINE_MINI",
     "HEADS",
+    "REFITTED",
     "TUNED",
     "Data",
     "Place",
@@ -56,6 +58,7 @@ CLASS_PROMPTS = ("a photo of a {}", "{}", "a {}", "a picture of a {}")
 PARITY = 0.999
 """The least cosine between what was trained and what is written, before anything is put into integers."""
 _CHECKED = 64
+_REFIT_DROPOUT = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,8 @@ class Report:
         trained: After training, as it was trained.
         exported: As it was written: in integers for a model in the built-in format.
         parity: Least cosine between trained and written embeddings, of photos and of captions, before integers.
+        recipes: How each stage learned.
+        in_integers: Figures of a new model's image tower in integers, before its head was fitted to them.
     """
 
     model: str
@@ -177,6 +182,7 @@ class Report:
     exported: Figures
     parity: dict[str, float]
     recipes: dict[str, Recipe] = field(default_factory=dict)
+    in_integers: Figures | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The report in the form that scripts rely on."""
@@ -186,6 +192,7 @@ class Report:
             "captions": self.captions,
             "before": self.before,
             "trained": self.trained,
+            "in_integers": self.in_integers,
             "exported": self.exported,
             "parity": self.parity,
             "stages": {
@@ -261,7 +268,13 @@ def fine_tune(
 
 
 def build(
-    published: Published, data: Data, place: Place, *, heads: Recipe = HEADS, tuned: Recipe | None = TUNED
+    published: Published,
+    data: Data,
+    place: Place,
+    *,
+    heads: Recipe = HEADS,
+    tuned: Recipe | None = TUNED,
+    refitted: Recipe | None = REFITTED,
 ) -> Report:
     """Make a new model in the built-in format out of published weights.
 
@@ -270,7 +283,8 @@ def build(
         data: What to learn from.
         place: Where.
         heads: How the heads learn, on features that are frozen.
-        tuned: How the last units and layers learn with them; None stops before.
+        tuned: How the last units and layers learn with them; None leaves that out.
+        refitted: How the image head learns to read features in integers; None leaves that out.
 
     Raises:
         MmsearchError: As the parts say.
@@ -307,7 +321,14 @@ def build(
         recipes["tuned"] = tuned
     dual = dual.to("cpu").eval()
     trained = dev.figures(dual)
-    id, exported, parity = _save_mini(dual, data, dev, place)
+    dual, parity = _in_integers(dual, data, dev, place)
+    dev = DevSet(dual, data.dev, place.work, place.progress)
+    rough = dev.figures(dual)
+    if refitted is not None:
+        known = {**settings, **_flat(heads), **_flat(tuned or heads)}
+        stages["integers"] = _stage("integers", dual, data, dev, refitted, place, known, Refitting(refitted))
+        recipes["integers"] = refitted
+    id, exported, written = _save_mini(dual.to("cpu").eval(), data, dev, place)
     report = Report(
         id,
         place.model,
@@ -317,10 +338,31 @@ def build(
         None,
         trained,
         exported,
-        parity,
+        {"images": parity, "images_refitted": written["images"], "texts": written["texts"]},
         recipes,
+        rough,
     )
     return _finish(report, place)
+
+
+def _in_integers(dual: DualEncoder, data: Data, dev: DevSet, place: Place) -> tuple[DualEncoder, float]:
+    """The model with its image tower in integers, whose head is to be fitted anew, and the parity before integers."""
+    from mmsearch.training.export import ExportedImages, export_image_tower, graph_of
+
+    images, texts = dual.images, dual.texts
+    assert isinstance(images, TunedImages) and isinstance(texts, MiniTexts)
+    network = ExportedImages(images.backbone, images.head)
+    graph, file = graph_of(network, images.side), place.work / "integers.onnx"
+    export_image_tower(network, images.side, file, _calibration(images, data.train.images))
+    tower = RefittedImages(file, graph)
+    tower.head.dropout = _REFIT_DROPOUT
+    texts.settle()
+    whole = DualEncoder(tower, texts, float(dual.scale.detach())).eval()
+    photos = PhotoInputs(tower, data.dev.images[:_CHECKED], 1, place.work)
+    taught = tower.wanted(photos.rows(range(len(photos.photos)), [0] * len(photos.photos))).numpy()
+    parity = _least_cosine(dev.embed(dual)[0], taught)
+    _check({"images": parity})
+    return whole, parity
 
 
 def _knowledge(classifier: tuple[torch.Tensor, torch.Tensor], names: Any, recipe: Recipe) -> ClassKnowledge | None:
@@ -337,7 +379,7 @@ def _stage(
     recipe: Recipe,
     place: Place,
     settings: dict[str, Any],
-    knowledge: ClassKnowledge | None = None,
+    beside: ClassKnowledge | Refitting | None = None,
 ) -> Outcome:
     """One run of the trainer."""
     photos = PhotoInputs(
@@ -357,7 +399,7 @@ def _stage(
     return Trainer(
         dual,
         PairBatches(sampler, photos, captions),
-        Objective(dual, recipe, knowledge),
+        beside if isinstance(beside, Refitting) else Objective(dual, recipe, beside),
         recipe.schedule(),
         Checkpoints(place.work / f"{name}.pt", hashlib.sha256(known.encode()).hexdigest()),
         Metrics(place.metrics),
@@ -393,15 +435,10 @@ def _save_mini(dual: DualEncoder, data: Data, dev: DevSet, place: Place) -> tupl
     """Write a model in the built-in format; its id, figures and parity."""
     from mmsearch.encoders import load_encoder
     from mmsearch.encoders.mini import MiniEncoder
-    from mmsearch.training.export import (
-        ExportedImages,
-        export_image_tower,
-        export_text_tower,
-        replace_head,
-    )
+    from mmsearch.training.export import export_text_tower, replace_head
 
     images, texts = dual.images, dual.texts
-    assert isinstance(images, MiniImages) and isinstance(texts, MiniTexts)
+    assert isinstance(images, GraphImages) and isinstance(texts, MiniTexts)
     part = place.out / "model.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -414,24 +451,14 @@ def _save_mini(dual: DualEncoder, data: Data, dev: DevSet, place: Place) -> tupl
         side=images.side,
         scale=float(dual.scale.detach()),
     )
-    target = part / "mini_image.onnx"
     expected = dev.embed(dual)
-    parity: dict[str, float] = {}
-    if isinstance(images, GraphImages):
-        replace_head(images.file, images.head, target)
-    else:
-        assert isinstance(images, TunedImages)
-        network = ExportedImages(images.backbone, images.head)
-        export_image_tower(network, images.side, target, None)
-        parity["images"] = _least_cosine(expected[0], _encoded(MiniEncoder(models=part), data.dev)[0])
-        export_image_tower(network, images.side, target, _calibration(images, data.train.images))
+    replace_head(images.file, images.head, part / "mini_image.onnx")
     (part / "model.json").write_text(
         json.dumps({"name": place.out.resolve().name, "photos": len(data.train.images)}) + "\n", encoding="utf-8"
     )
     encoder = MiniEncoder(models=part)
     photos, captions = _encoded(encoder, data.dev)
-    parity.setdefault("images", _least_cosine(expected[0], photos))
-    parity["texts"] = _least_cosine(expected[1], captions)
+    parity = {"images": _least_cosine(expected[0], photos), "texts": _least_cosine(expected[1], captions)}
     _check(parity)
     exported = _figures(encoder, data.dev)
     shutil.rmtree(place.model, ignore_errors=True)

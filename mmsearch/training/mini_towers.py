@@ -30,7 +30,15 @@ from mmsearch.training.towers import DualEncoder, ImageTower, TextTower
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["GraphImages", "MiniImages", "MiniTexts", "TunedImages", "folder_towers", "published_towers"]
+__all__ = [
+    "GraphImages",
+    "MiniImages",
+    "MiniTexts",
+    "RefittedImages",
+    "TunedImages",
+    "folder_towers",
+    "published_towers",
+]
 
 _TEXTS_AT_ONCE = 112
 _FEATURES = "features"
@@ -48,10 +56,11 @@ class MiniImages(ImageTower):
     head: Head
     taught: int
     _session: Any = None
+    _taught_by: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the runtime's session, which a copy makes anew when it needs one."""
-        return {**self.__dict__, "_session": None}
+        """All but the runtime's sessions, which a copy makes anew when it needs them."""
+        return {**self.__dict__, "_session": None, "_taught_by": None}
 
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
         """Squash a picture to the square: (side, side, 3) uint8, as `MiniEncoder.prepare_image` does."""
@@ -113,6 +122,33 @@ class GraphImages(MiniImages):
         """(n, side, side, 3) -> (n, w) features."""
         self._session = self._session or _session(self._graph)
         return np.asarray(self._session.run(None, {"images": batch})[0])
+
+
+class RefittedImages(GraphImages):
+    """A tower in integers whose head learns to give what the same tower gave in floating point.
+
+    Args:
+        file: The tower in integers.
+        teacher: The same tower in floating point, as an ONNX graph.
+    """
+
+    def __init__(self, file: Path, teacher: bytes) -> None:
+        super().__init__(file)
+        self._teacher = teacher
+        self.key += f"-taught-{hashlib.sha256(teacher).hexdigest()[:16]}"
+
+    def frozen(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """(n, side, side, 3) -> (n, w + dim): features in integers, and the teacher's embeddings."""
+        self._taught_by = self._taught_by or _session(self._teacher)
+        return np.concatenate([super().frozen(batch), self._taught_by.run(None, {"images": batch})[0]], axis=1)
+
+    def features(self, rows: Tensor) -> Tensor:
+        """(n, w + dim) -> (n, w)."""
+        return rows[:, : -self.dim]
+
+    def wanted(self, rows: Tensor) -> Tensor:
+        """(n, w + dim) -> (n, dim) the teacher's embeddings, L2-normalised."""
+        return nn.functional.normalize(rows[:, -self.dim :], dim=1)
 
 
 class TunedImages(MiniImages):
@@ -215,6 +251,15 @@ class MiniTexts(TextTower):
         if layers:
             self.cached = False
             self.sentences.layers[-layers:].requires_grad_(True)
+
+    def settle(self) -> None:
+        """From now on nothing of it learns, as far as it has come."""
+        self.requires_grad_(False)
+        self.tuned, self.cached = 0, True
+        digest = hashlib.sha256()
+        for value in self.sentences.state_dict().values():
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        self.key = f"sentences-{digest.hexdigest()[:16]}-{self.limit}"
 
     def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each sentence, cut at the limit."""

@@ -11,13 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmsearch.training.losses import class_distillation, contrastive, max_of_hinges, sigmoid, similarity_distillation
-from mmsearch.training.mini_towers import MiniImages
+from mmsearch.training.losses import (
+    class_distillation,
+    contrastive,
+    embedding_distillation,
+    max_of_hinges,
+    sigmoid,
+    similarity_distillation,
+)
+from mmsearch.training.mini_towers import MiniImages, RefittedImages
 from mmsearch.training.recipe import Recipe
 from mmsearch.training.towers import DualEncoder
 from mmsearch.training.trainer import Batch
 
-__all__ = ["ClassKnowledge", "Objective"]
+__all__ = ["ClassKnowledge", "Objective", "Refitting"]
 
 Pairs = Callable[[DualEncoder, Tensor, Tensor, Batch], Tensor]
 _KEEP_SCALE = 20.0
@@ -123,6 +130,26 @@ class Objective:
                 known = before.images(batch.images), before.texts(batch.texts)
             loss = loss + self.keep * similarity_distillation((images, texts), known, _KEEP_SCALE, _KEEP_SCALE)
         return loss
+
+
+class Refitting:
+    """The recipe's loss over pairs, and the distance from what the image tower gave in floating point.
+
+    Args:
+        recipe: Which loss; `keep` is the weight of the distance.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.pairs = _pairs(recipe.loss)
+        self.keep = recipe.keep
+
+    def __call__(self, model: DualEncoder, batch: Batch) -> Tensor:
+        """The loss of a batch, a scalar."""
+        tower = model.images
+        assert isinstance(tower, RefittedImages)
+        images = tower(batch.images)
+        loss = self.pairs(model, images, model.texts(batch.texts), batch)
+        return loss + self.keep * embedding_distillation(images, tower.wanted(batch.images))
 
 
 def _pairs(name: str) -> Pairs:

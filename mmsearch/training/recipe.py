@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mmsearch.training.trainer import Schedule
 
-__all__ = ["FINE_CLIP", "FINE_MINI", "HEADS", "TUNED", "Recipe"]
+__all__ = ["FINE_CLIP", "FINE_MINI", "HEADS", "REFITTED", "TUNED", "Recipe"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,9 @@ TUNED = Recipe(
     classes_a_step=128,
 )
 """Second stage: the heads, the last units of the backbone and the last layers of the sentence encoder."""
+
+REFITTED = Recipe(epochs=8, batch=512, captions=1, views=2, rates={"": 1e-4}, decay=0.0, average=0.97, keep=20.0)
+"""Third stage: the image head alone, on features in integers; the network in floating point teaches it."""
 
 FINE_MINI = Recipe(
     epochs=12,
