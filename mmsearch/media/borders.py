@@ -40,10 +40,15 @@ class Borders:
         if blanks != " ":
             self._newlines += blanks.count("\n")
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether there is so much white space that whatever comes is another paragraph."""
+        return self._gap > _WIDE_GAP
+
     def before(self, first: str) -> int:
         """Tell how good the border is before a word or sign that begins with this character."""
         gap, newlines = self._gap, self._newlines
-        if newlines > 1 or gap > _WIDE_GAP:
+        if newlines > 1 or self.is_wide:
             return PARAGRAPH
         if self._ended and ((gap and not first.islower()) or (self._ended == 2 and not _follows(first))):
             return SENTENCE

@@ -34,6 +34,9 @@ _PRINTABLE = re.compile(rb"[\t-\r -~\0]*+")
 _SCRIPTS = re.compile("[\u3000-\u30ff\uff00-\uffef\uac00-\ud7a3\u0400-\u04ff]")
 _WITH_SCRIPTS = re.compile("[\t-\r -~\u2000-\u206f\u4e00-\u9fff]")
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f]")
+_ASCII_CONTROLS = "".join(chr(code) for code in (*range(1, 9), *range(11, 32), 127))  # without the zeros of holes
+_BLANKED = str.maketrans(dict.fromkeys("\0" + _ASCII_CONTROLS, " "))
+_WINDOW = 4096
 _BINARY = re.compile("[\x00-\x07\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BINARY_SHARE = 0.02
@@ -69,13 +72,24 @@ codecs.register_error(_LEGACY, _as_legacy)
 
 
 def clean(text: str) -> str:
-    """Put blanks for control characters and U+FFFD for lone surrogates, one for one; tabs and line ends stay."""
-    if text.isascii() and text.isprintable():
-        return text
-    text, controls = _CONTROLS.subn(" ", text)
-    if controls > max(64, len(text) // 10):
-        return " " * len(text)  # a hole in the file, or bytes of something else
-    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+    """Put blanks for control characters and U+FFFD for lone surrogates, one for one; tabs and line ends stay.
+
+    Where a text goes over into bytes of something else, as a damaged file does, all of these are blanks.
+    """
+    if text.isascii():
+        zeros = text.count("\0")
+        controls = sum(map(text.count, _ASCII_CONTROLS))
+        cleaned = text.translate(_BLANKED) if zeros or controls else text
+    else:
+        zeros = text.count("\0")
+        cleaned, count = _CONTROLS.subn(" ", text)
+        controls = count - zeros
+        cleaned = _SURROGATES.sub("\ufffd", cleaned)
+    if controls <= max(16, (len(text) - zeros) // 10):
+        return cleaned
+    if len(text) <= _WINDOW:
+        return " " * len(text)
+    return "".join(clean(text[start : start + _WINDOW]) for start in range(0, len(text), _WINDOW))
 
 
 def characters_of(stream: BinaryIO, *, declared: re.Pattern[bytes] | None = None) -> Iterator[str]:

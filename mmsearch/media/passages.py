@@ -127,12 +127,16 @@ class _Splitter:
 
     def end(self) -> Iterator[Passage]:
         yield from self._scan(final=True)
+        yield from self._finish()
+        self._only_title = False
+        self._borders = Borders()
+
+    def _finish(self) -> Iterator[Passage]:
+        """The passage as it is, unless all of it was in the one before."""
         if len(self._units) > self._repeated:
             yield self._emit(len(self._units))
         self._drop(len(self._units))
         self._repeated = 0
-        self._only_title = False
-        self._borders = Borders()
 
     def _trim(self) -> None:
         """Let go of the text before the passage."""
@@ -149,6 +153,8 @@ class _Splitter:
             if not match.lastindex:
                 self._borders.see_gap(match.group())
                 self._next = match.end()
+                if self._borders.is_wide and self._units and self._base + length - self._units[0][0] > MAX_CHARACTERS:
+                    yield from self._finish()  # else a passage before blanks without end would hold on to them
                 break
             if match.end() == length and not final:
                 break  # it may go on in the next block
@@ -165,10 +171,8 @@ class _Splitter:
     def _make_room(self, border: int, pieces: int, end: int) -> Iterator[Passage]:
         """Cut the passage as often as needed until the next unit fits."""
         units = self._units
-        if border == PARAGRAPH and self._sum >= self._target and len(units) > self._repeated:
-            yield self._emit(len(units))
-            self._drop(len(units))
-            self._repeated = 0
+        if border == PARAGRAPH and self._sum >= self._target:
+            yield from self._finish()
         while units and (self._sum + pieces > self._max or end - units[0][0] > MAX_CHARACTERS):
             if len(units) <= self._repeated:  # what is repeated leaves no room for anything new
                 self._drop(len(units))

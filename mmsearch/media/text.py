@@ -19,10 +19,11 @@ from mmsearch.media.blocks import Block, markdown_blocks, plain_blocks, rst_bloc
 from mmsearch.media.encodings import characters_of
 from mmsearch.media.files import open_regular, reason_of
 from mmsearch.media.html_text import DECLARED_ENCODING, html_blocks
+from mmsearch.media.json_text import json_blocks, json_line_blocks
 from mmsearch.media.passages import MAX_PIECES, Passage, split_passages
 from mmsearch.media.pdf_text import pdf_blocks
 from mmsearch.media.subtitles import cue_blocks, read_cues
-from mmsearch.media.tables import json_blocks, json_line_blocks, table_blocks
+from mmsearch.media.tables import table_blocks
 from mmsearch.media.word_text import word_blocks
 
 __all__ = ["TEXT_SUFFIXES", "Passage", "read_passages", "read_text"]
@@ -105,7 +106,8 @@ def read_text(
         for block in blocks:
             if end_char is not None and at >= end_char:
                 break
-            parts.append(block.text[max(0, start_char - at) : None if end_char is None else end_char - at])
+            if at + len(block.text) > start_char:
+                parts.append(block.text[max(0, start_char - at) : None if end_char is None else end_char - at])
             at += len(block.text)
     return "".join(parts)
 

@@ -4,7 +4,7 @@ import codecs
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmsearch.errors import MediaError
@@ -102,10 +102,19 @@ def test_a_hole_in_a_file_is_blank() -> None:
     assert text.split() == ["a", "dog", "sleeps"] * SAMPLE_BYTES + ["a", "cat"]
 
 
+def test_bytes_of_something_else_in_a_text_are_blank() -> None:
+    junk = bytes(range(1, 32)) * 1000
+    text = _read(b"a dog sleeps\n" * SAMPLE_BYTES + junk + b"a cat\n" * SAMPLE_BYTES)
+    assert len(text) == 19 * SAMPLE_BYTES + len(junk)
+    assert set(text.split()) <= {"a", "dog", "sleeps", "cat", "t"}
+    assert text.endswith("a cat\n")
+
+
 def test_cleaning_keeps_every_character_in_its_place() -> None:
     assert clean("a\0b\x1b[0m\tc\nd\ud800e\x85f") == "a b [0m\tc\nd\ufffde\x85f"
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=3000))
 def test_any_bytes_are_text_or_refused(content: bytes) -> None:
     pytest.importorskip("charset_normalizer")
@@ -115,6 +124,7 @@ def test_any_bytes_are_text_or_refused(content: bytes) -> None:
         assert error.reason
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn", "Co"]), min_size=1, max_size=300))
 def test_utf8_is_never_taken_for_anything_else(text: str) -> None:
     assert _read(("words before it " + text).encode()) == "words before it " + text

@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmsearch.media.blocks import Block
@@ -129,6 +129,7 @@ def test_limits_that_make_no_sense_are_refused(max_pieces: int, overlap: int) ->
 SIGNS = st.sampled_from([*"ab Z.!?,;\n\t19。、」犬한\u0301\u200dé-*\u0e33🙂 ", " " * 150, "x" * 130, "\n\n", "Dr. "])
 
 
+@settings(deadline=None)
 @given(st.lists(st.text() | st.lists(SIGNS, max_size=200).map("".join), max_size=8), st.integers(8, 40), st.data())
 def test_passages_hold_all_words_in_order_and_none_is_too_long(
     parts: list[str], pieces: int, data: st.DataObject
@@ -144,6 +145,7 @@ def test_passages_hold_all_words_in_order_and_none_is_too_long(
         assert len(passage.text) <= MAX_CHARACTERS
 
 
+@settings(deadline=None)
 @given(st.lists(SIGNS, max_size=400).map("".join), st.integers(8, 40), st.data())
 def test_overlap_loses_nothing_and_goes_on(text: str, pieces: int, data: st.DataObject) -> None:
     overlap = data.draw(st.integers(0, pieces // 2))
@@ -158,6 +160,7 @@ def test_overlap_loses_nothing_and_goes_on(text: str, pieces: int, data: st.Data
     assert all(place in covered for place, sign in enumerate(text) if not sign.isspace())
 
 
+@settings(deadline=None)
 @given(st.lists(SIGNS, max_size=200).map("".join), st.lists(st.integers(0, 400), max_size=5))
 def test_where_a_text_is_cut_into_blocks_makes_no_difference(text: str, places: list[int]) -> None:
     borders = [0, *sorted(place for place in places if place <= len(text)), len(text)]
