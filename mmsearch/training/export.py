@@ -104,6 +104,9 @@ def replace_head(source: Path, head: Head, target: Path) -> None:
     for entry in model.graph.initializer:
         if entry.name in arrays:
             entry.CopyFrom(numpy_helper.from_array(arrays[entry.name], entry.name))
+    # Shapes that were worked out for the earlier head are worked out anew where the graph is loaded.
+    del model.graph.value_info[:]
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = len(arrays["head.skip.bias"])
     onnx.checker.check_model(model)
     onnx.save(model, str(target))
 

@@ -21,7 +21,7 @@ from mmsearch.errors import UsageError  # noqa: E402
 from mmsearch.training.captions import CaptionedImages  # noqa: E402
 from mmsearch.training.datasets import read_dataset  # noqa: E402
 from mmsearch.training.dual_encoder import FINE_CLIP, FINE_MINI, Data, Place, Published, build, fine_tune  # noqa: E402
-from mmsearch.training.recipe import HEADS, TUNED  # noqa: E402
+from mmsearch.training.recipe import HEADS, REFITTED, TUNED  # noqa: E402
 from tests.encoders.tiny import save_repository  # noqa: E402
 from tests.training.networks import ARCHITECTURE, SIDE, blotches, random_network, save_sentence_encoder  # noqa: E402
 
@@ -108,18 +108,21 @@ def test_an_open_clip_model_can_be_fine_tuned_with_a_locked_tower(samples: Data,
     assert min(report.parity.values()) >= 0.999
 
 
-def test_a_new_model_is_made_of_published_weights_in_two_stages(
+def test_a_new_model_is_made_of_published_weights_in_three_stages(
     published: Published, coloured: Data, tmp_path: Path
 ) -> None:
     heads = replace(HEADS, epochs=3, batch=8, views=2, caption_views=2)
     tuned = replace(TUNED, epochs=2, batch=8, views=2, precision="fp32")
-    report = build(published, coloured, Place(tmp_path / "out"), heads=heads, tuned=tuned)
-    assert list(report.stages) == ["heads", "tuned"]
-    assert report.parity["images"] >= 0.999
+    refitted = replace(REFITTED, epochs=2, batch=8, views=1)
+    report = build(published, coloured, Place(tmp_path / "out"), heads=heads, tuned=tuned, refitted=refitted)
+    assert list(report.stages) == ["heads", "tuned", "integers"]
+    assert set(report.parity) == {"images", "images_refitted", "texts"}
+    assert min(report.parity.values()) >= 0.999
+    assert report.in_integers is not None
     encoder = load_encoder(str(report.folder))
     assert (encoder.image_size, encoder.dim) == (SIDE, 16)
     lines = [json.loads(line) for line in (tmp_path / "out/metrics.jsonl").read_text().splitlines()]
-    assert [line["stage"] for line in lines if "dev" in line] == ["heads"] * 3 + ["tuned"] * 2
+    assert [line["stage"] for line in lines if "dev" in line] == ["heads"] * 3 + ["tuned"] * 2 + ["integers"] * 2
 
 
 def test_a_folder_that_is_a_file_is_refused(samples: Data, tmp_path: Path) -> None:

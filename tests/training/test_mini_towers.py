@@ -17,7 +17,13 @@ from mmsearch.encoders.mini import MODELS, MiniEncoder  # noqa: E402
 from mmsearch.errors import ModelMissingError  # noqa: E402
 from mmsearch.training.backbone import ImageBackbone  # noqa: E402
 from mmsearch.training.heads import Head  # noqa: E402
-from mmsearch.training.mini_towers import GraphImages, MiniTexts, TunedImages, folder_towers  # noqa: E402
+from mmsearch.training.mini_towers import (  # noqa: E402
+    GraphImages,
+    MiniTexts,
+    RefittedImages,
+    TunedImages,
+    folder_towers,
+)
 from tests.training.networks import SIDE, blotches, random_network, small_sentence_transformer  # noqa: E402
 
 pytestmark = pytest.mark.full
@@ -96,6 +102,35 @@ def test_tuning_moves_the_last_units_alone_and_leaves_what_the_classifier_reads(
     assert not torch.allclose(tower.features(rows), before)
     assert torch.equal(tower.original(rows), original)
     assert torch.equal(tower.backbone.late[0].units[0].conv.weight, first)
+
+
+def test_a_tower_to_be_refitted_keeps_what_its_teacher_gives_beside_its_features() -> None:
+    from mmsearch.training.export import ExportedImages, graph_of
+
+    plain = GraphImages(MODELS / "mini_image.onnx")
+    photos = np.random.default_rng(0).integers(0, 255, (2, plain.side, plain.side, 3), dtype=np.uint8)
+    torch.manual_seed(0)
+    network = ImageBackbone(random_network(), plain.side).eval()
+    teacher = ExportedImages(network, Head(network.feature_width, 8, plain.dim)).eval()
+    tower = RefittedImages(MODELS / "mini_image.onnx", graph_of(teacher, plain.side)).eval()
+    rows = torch.from_numpy(tower.frozen(photos))
+    with torch.inference_mode():
+        torch.testing.assert_close(tower.wanted(rows), teacher(torch.from_numpy(photos)), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(tower(rows), plain(torch.from_numpy(plain.frozen(photos))), rtol=1e-4, atol=1e-5)
+
+
+def test_a_settled_text_tower_gives_what_it_had_learned_and_learns_no_more() -> None:
+    head = Head(24, 32, 16, spread=torch.full((24,), 0.2))
+    texts = MiniTexts(small_sentence_transformer(), head, MODELS / "mini_vocabulary.txt", 20, "small").eval()
+    texts.tune(1)
+    with torch.no_grad():
+        texts.sentences.layers[-1].up.weight += 0.1
+    learned, key = texts(texts.tokenise(TEXTS)), texts.key
+    texts.settle()
+    assert texts.cached and texts.key != key
+    assert not any(parameter.requires_grad for parameter in texts.parameters())
+    features = torch.from_numpy(texts.frozen(texts.tokenise(TEXTS)))
+    torch.testing.assert_close(texts(features), learned, rtol=1e-4, atol=1e-5)
 
 
 def test_a_copy_of_a_tower_that_has_looked_at_photos_can_look_at_photos(backbone: ImageBackbone) -> None:
