@@ -5,6 +5,7 @@ Where a part of a tower is frozen, what it gives for a number of views of each p
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -126,7 +127,8 @@ class PhotoInputs:
                 kept.flush()
             part.replace(file)
         except OSError as error:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink()
             raise StorageError(
                 f"{file} cannot be written: {error.strerror or error}.", hint="Make room, or choose another --out."
             ) from error
@@ -296,7 +298,8 @@ def _replace(file: Path, array: NDArray[Any]) -> None:
             np.save(stream, array)
         part.replace(file)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise StorageError(
             f"{file} cannot be written: {error.strerror or error}.", hint="Make room, or choose another --out."
         ) from error
