@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,26 +17,20 @@ import numpy as np
 import torch
 
 from mmsearch.encoders.mini import MODELS
-from mmsearch.errors import EncoderError, UsageError
-from mmsearch.training.captions import CaptionedImages
 from mmsearch.training.checkpoints import Checkpoints
 from mmsearch.training.classes import class_names, fill_prompt
-from mmsearch.training.features import CaptionInputs, DevSet, PairBatches, PhotoInputs, ProgressCallback
+from mmsearch.training.features import CaptionInputs, DevSet, PairBatches, PhotoInputs
 from mmsearch.training.metrics import Metrics
-from mmsearch.training.mini_towers import (
-    GraphImages,
-    MiniImages,
-    MiniTexts,
-    RefittedImages,
-    TunedImages,
-    folder_towers,
-    published_towers,
-)
+from mmsearch.training.mini_images import TunedImages
+from mmsearch.training.mini_texts import MiniTexts
+from mmsearch.training.mini_towers import folder_towers, published_towers
 from mmsearch.training.objectives import ClassKnowledge, Objective, Refitting
+from mmsearch.training.place import Data, Place, Report
 from mmsearch.training.recipe import FINE_CLIP, FINE_MINI, HEADS, REFITTED, TUNED, Recipe
 from mmsearch.training.sampling import BatchSampler
+from mmsearch.training.saving import in_integers, save_mini, save_open_clip_towers
 from mmsearch.training.towers import DualEncoder
-from mmsearch.training.trainer import Figures, Outcome, Trainer
+from mmsearch.training.trainer import Outcome, Trainer
 
 __all__ = [
     "FINE_CLIP",
@@ -54,24 +46,7 @@ __all__ = [
     "fine_tune",
 ]
 
-CLASS_PROMPTS = ("a photo of a {}", "{}", "a {}", "a picture of a {}")
-PARITY = 0.999
-"""The least cosine between what was trained and what is written, before anything is put into integers."""
-_CHECKED = 64
-_REFIT_DROPOUT = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """What to learn from, and what to measure with.
-
-    Attributes:
-        train: Photos and captions.
-        dev: Others, never learned from; the best epoch and the figures come from them.
-    """
-
-    train: CaptionedImages
-    dev: CaptionedImages
+CLASS_PROMPT = "a photo of a {}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,113 +69,6 @@ class Published:
     dim: int = 256
     tuned_units: int = 3
     tuned_layers: int = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a training happens.
-
-    Attributes:
-        out: Folder for the model, the figures, the plot and what is kept to go on from.
-        device: ``cpu``, ``cuda`` and so on.
-        fresh: Begin anew, whatever `out` holds.
-        progress: Called as photos, captions and steps are done.
-        notify: Called with a sentence before something that takes long.
-    """
-
-    out: Path
-    device: str = "cpu"
-    fresh: bool = False
-    progress: ProgressCallback = None
-    notify: Callable[[str], None] | None = None
-
-    @property
-    def work(self) -> Path:
-        """Folder of what is kept to go on from; it can be deleted when the training is done."""
-        return self.out / "work"
-
-    @property
-    def model(self) -> Path:
-        """Folder of the model."""
-        return self.out / "model"
-
-    def prepare(self) -> None:
-        """Make the folder, empty of an earlier run if that is wanted.
-
-        Raises:
-            UsageError: There is something that is no folder, or it holds something else.
-        """
-        if self.out.exists() and not self.out.is_dir():
-            raise UsageError(f"{self.out} is no folder.", hint="Choose another --out.")
-        if self.fresh:
-            for path in (self.work, self.model):
-                shutil.rmtree(path, ignore_errors=True)
-            for path in (self.metrics, self.plot, self.report):
-                path.unlink(missing_ok=True)
-        self.work.mkdir(parents=True, exist_ok=True)
-
-    @property
-    def metrics(self) -> Path:
-        """Figures of each step and epoch, one JSON object a line."""
-        return self.out / "metrics.jsonl"
-
-    @property
-    def plot(self) -> Path:
-        """Picture of loss and recall."""
-        return self.out / "training.png"
-
-    @property
-    def report(self) -> Path:
-        """What came out, in JSON."""
-        return self.out / "report.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What came out of a training.
-
-    Attributes:
-        model: Id to use it by.
-        folder: Where it lies.
-        photos, captions: What was learned from.
-        stages: How each stage ended.
-        before: Figures on the dev set before training; None for a new model.
-        trained: After training, as it was trained.
-        exported: As it was written: in integers for a model in the built-in format.
-        parity: Least cosine between trained and written embeddings, of photos and of captions, before integers.
-        recipes: How each stage learned.
-        in_integers: Figures of a new model's image tower in integers, before its head was fitted to them.
-    """
-
-    model: str
-    folder: Path
-    photos: int
-    captions: int
-    stages: dict[str, Outcome]
-    before: Figures | None
-    trained: Figures
-    exported: Figures
-    parity: dict[str, float]
-    recipes: dict[str, Recipe] = field(default_factory=dict)
-    in_integers: Figures | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report in the form that scripts rely on."""
-        return {
-            "model": self.model,
-            "photos": self.photos,
-            "captions": self.captions,
-            "before": self.before,
-            "trained": self.trained,
-            "in_integers": self.in_integers,
-            "exported": self.exported,
-            "parity": self.parity,
-            "stages": {
-                name: {"epochs": end.epochs, "best_epoch": end.best_epoch, "stopped_early": end.stopped_early}
-                for name, end in self.stages.items()
-            },
-            "recipes": {name: asdict(recipe) for name, recipe in self.recipes.items()},
-        }
 
 
 def fine_tune(
@@ -249,9 +117,9 @@ def fine_tune(
     dev = DevSet(dual, data.dev, place.work)
     trained = dev.figures(dual)
     if model.startswith("open_clip/"):
-        id, exported, parity = _save_open_clip(dual, data.dev, dev, place)
+        id, exported, parity = save_open_clip_towers(dual, data.dev, dev, place)
     else:
-        id, exported, parity = _save_mini(dual, data, dev, place)
+        id, exported, parity = save_mini(dual, data, dev, place)
     report = Report(
         id,
         place.model,
@@ -304,7 +172,7 @@ def build(
     images, texts = dual.images, dual.texts
     assert isinstance(images, TunedImages) and isinstance(texts, MiniTexts)
     settings = {key: str(value) for key, value in asdict(published).items()}
-    prompts = [fill_prompt(prompt, name) for name in class_names() for prompt in CLASS_PROMPTS[:1]]
+    prompts = [fill_prompt(CLASS_PROMPT, name) for name in class_names()]
     names = texts.tokenise(prompts)
     photos = PhotoInputs(images, data.train.images, heads.views, place.work, seed=heads.seed, progress=place.progress)
     _centre(images, photos)
@@ -321,14 +189,14 @@ def build(
         recipes["tuned"] = tuned
     dual = dual.to("cpu").eval()
     trained = dev.figures(dual)
-    dual, parity = _in_integers(dual, data, dev, place)
+    dual, parity = in_integers(dual, data, dev, place)
     dev = DevSet(dual, data.dev, place.work, place.progress)
     rough = dev.figures(dual)
     if refitted is not None:
         known = {**settings, **_flat(heads), **_flat(tuned or heads)}
         stages["integers"] = _stage("integers", dual, data, dev, refitted, place, known, Refitting(refitted))
         recipes["integers"] = refitted
-    id, exported, written = _save_mini(dual.to("cpu").eval(), data, dev, place)
+    id, exported, written = save_mini(dual.to("cpu").eval(), data, dev, place)
     report = Report(
         id,
         place.model,
@@ -343,26 +211,6 @@ def build(
         rough,
     )
     return _finish(report, place)
-
-
-def _in_integers(dual: DualEncoder, data: Data, dev: DevSet, place: Place) -> tuple[DualEncoder, float]:
-    """The model with its image tower in integers, whose head is to be fitted anew, and the parity before integers."""
-    from mmsearch.training.export import ExportedImages, export_image_tower, graph_of
-
-    images, texts = dual.images, dual.texts
-    assert isinstance(images, TunedImages) and isinstance(texts, MiniTexts)
-    network = ExportedImages(images.backbone, images.head)
-    graph, file = graph_of(network, images.side), place.work / "integers.onnx"
-    export_image_tower(network, images.side, file, _calibration(images, data.train.images))
-    tower = RefittedImages(file, graph)
-    tower.head.dropout = _REFIT_DROPOUT
-    texts.settle()
-    whole = DualEncoder(tower, texts, float(dual.scale.detach())).eval()
-    photos = PhotoInputs(tower, data.dev.images[:_CHECKED], 1, place.work)
-    taught = tower.wanted(photos.rows(range(len(photos.photos)), [0] * len(photos.photos))).numpy()
-    parity = _least_cosine(dev.embed(dual)[0], taught)
-    _check({"images": parity})
-    return whole, parity
 
 
 def _knowledge(classifier: tuple[torch.Tensor, torch.Tensor], names: Any, recipe: Recipe) -> ClassKnowledge | None:
@@ -429,105 +277,6 @@ def _centre(images: TunedImages, photos: PhotoInputs) -> None:
     features = torch.cat(parts)
     images.head.center.copy_(features.mean(0))
     images.head.spread.copy_(features.std(0) + 0.05)
-
-
-def _save_mini(dual: DualEncoder, data: Data, dev: DevSet, place: Place) -> tuple[str, Figures, dict[str, float]]:
-    """Write a model in the built-in format; its id, figures and parity."""
-    from mmsearch.encoders import load_encoder
-    from mmsearch.encoders.mini import MiniEncoder
-    from mmsearch.training.export import export_text_tower, replace_head
-
-    images, texts = dual.images, dual.texts
-    assert isinstance(images, GraphImages) and isinstance(texts, MiniTexts)
-    part = place.out / "model.part"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    shutil.copyfile(texts.vocabulary, part / "mini_vocabulary.txt")
-    export_text_tower(
-        texts.sentences,
-        texts.head,
-        texts.limit,
-        part / "mini_text.safetensors",
-        side=images.side,
-        scale=float(dual.scale.detach()),
-    )
-    expected = dev.embed(dual)
-    replace_head(images.file, images.head, part / "mini_image.onnx")
-    (part / "model.json").write_text(
-        json.dumps({"name": place.out.resolve().name, "photos": len(data.train.images)}) + "\n", encoding="utf-8"
-    )
-    encoder = MiniEncoder(models=part)
-    photos, captions = _encoded(encoder, data.dev)
-    parity = {"images": _least_cosine(expected[0], photos), "texts": _least_cosine(expected[1], captions)}
-    _check(parity)
-    exported = _figures(encoder, data.dev)
-    shutil.rmtree(place.model, ignore_errors=True)
-    part.replace(place.model)
-    return load_encoder(str(place.model.resolve())).id, exported, parity
-
-
-def _save_open_clip(
-    dual: DualEncoder, dev_images: CaptionedImages, dev: DevSet, place: Place
-) -> tuple[str, Figures, dict[str, float]]:
-    """Write a model as open_clip reads it; its id, figures and parity."""
-    from mmsearch.encoders import load_encoder
-    from mmsearch.training.open_clip_folder import save_open_clip
-    from mmsearch.training.open_clip_towers import OpenClipDual
-
-    assert isinstance(dual, OpenClipDual)
-    save_open_clip(dual, place.model)
-    id = f"open_clip/local-dir:{place.model.resolve()}"
-    encoder = load_encoder(id, device="cpu", precision="fp32", offline=True)
-    expected, written = dev.embed(dual), _encoded(encoder, dev_images)
-    parity = {
-        "images": _least_cosine(expected[0], written[0]),
-        "texts": _least_cosine(expected[1], written[1]),
-    }
-    _check(parity)
-    return id, _figures(encoder, dev_images), parity
-
-
-def _encoded(encoder: Any, images: CaptionedImages) -> tuple[Any, Any]:
-    """Embeddings of the first photos and captions, as the index gets them."""
-    from mmsearch.training.datasets import read_photo
-
-    photos = [encoder.prepare_image(read_photo(path, encoder.image_size)) for path in images.images[:_CHECKED]]
-    return encoder.encode_images(photos), encoder.encode_texts(list(images.captions[:_CHECKED]))
-
-
-def _figures(encoder: Any, images: CaptionedImages) -> Figures:
-    """Both directions of retrieval, as the index will have it."""
-    from mmsearch.training.datasets import read_photo
-    from mmsearch.training.evaluate import caption_metrics
-
-    parts = []
-    for start in range(0, len(images.images), _CHECKED):
-        chosen = images.images[start : start + _CHECKED]
-        parts.append(encoder.encode_images([encoder.prepare_image(read_photo(p, encoder.image_size)) for p in chosen]))
-    captions = encoder.encode_texts(list(images.captions))
-    there, back = caption_metrics(np.concatenate(parts), captions, images.owners)
-    return {"text_to_image": there.to_dict(), "image_to_text": back.to_dict()}
-
-
-def _calibration(images: MiniImages, photos: Sequence[Path], count: int = 160) -> Any:
-    """Photos, evenly spread, that show which ranges the activations take."""
-    from mmsearch.training.datasets import read_photo
-
-    chosen = list(photos)[:: max(1, len(photos) // count)][:count]
-    return np.stack([images.prepare(read_photo(path, images.side)) for path in chosen])
-
-
-def _least_cosine(expected: Any, written: Any) -> float:
-    rows = min(len(expected), len(written))
-    return round(float((expected[:rows] * written[:rows]).sum(1).min()), 5)
-
-
-def _check(parity: dict[str, float]) -> None:
-    for side, cosine in parity.items():
-        if not cosine >= PARITY:
-            raise EncoderError(
-                f"The written model gives other embeddings of {side} than the trained one: {cosine:.4f}."
-            )
 
 
 def _finish(report: Report, place: Place) -> Report:

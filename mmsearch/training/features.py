@@ -24,7 +24,7 @@ from mmsearch.training.augmentation import PhotoChanges, photo_view, sentence_vi
 from mmsearch.training.captions import CaptionedImages
 from mmsearch.training.datasets import read_photo
 from mmsearch.training.sampling import BatchSampler
-from mmsearch.training.towers import ImageTower, TextTower
+from mmsearch.training.towers import DualEncoder, ImageTower, TextTower
 from mmsearch.training.trainer import Batch
 from mmsearch.types import Progress
 
@@ -255,14 +255,16 @@ class DevSet:
         progress: Called as photos are looked at.
     """
 
-    def __init__(self, model: Any, images: CaptionedImages, folder: Path, progress: ProgressCallback = None) -> None:
+    def __init__(
+        self, model: DualEncoder, images: CaptionedImages, folder: Path, progress: ProgressCallback = None
+    ) -> None:
         self.owners = images.owners
         self.count = len(images.images)
         self.photos = PhotoInputs(model.images, images.images, 1, folder, progress=progress)
         self.captions = CaptionInputs(model.texts, images.captions, 1, folder, progress=progress)
 
     @torch.inference_mode()
-    def embed(self, model: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def embed(self, model: DualEncoder) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(n, dim) embeddings of the photos and (m, dim) of the captions."""
         device = model.log_scale.device
         photos, captions = [], []
@@ -276,7 +278,7 @@ class DevSet:
             captions.append(model.texts(rows).float().cpu().numpy())
         return np.concatenate(photos), np.concatenate(captions)
 
-    def figures(self, model: Any) -> dict[str, dict[str, float]]:
+    def figures(self, model: DualEncoder) -> dict[str, dict[str, float]]:
         """Both directions of retrieval."""
         from mmsearch.training.evaluate import caption_metrics
 

@@ -19,7 +19,7 @@ from mmsearch.training.losses import (
     sigmoid,
     similarity_distillation,
 )
-from mmsearch.training.mini_towers import MiniImages, RefittedImages
+from mmsearch.training.mini_images import MiniImages, RefittedImages
 from mmsearch.training.recipe import Recipe
 from mmsearch.training.towers import DualEncoder
 from mmsearch.training.trainer import Batch

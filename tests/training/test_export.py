@@ -21,7 +21,8 @@ from mmsearch.training.export import (  # noqa: E402
     replace_head,
 )
 from mmsearch.training.heads import Head  # noqa: E402
-from mmsearch.training.mini_towers import GraphImages, padded  # noqa: E402
+from mmsearch.training.mini_images import GraphImages  # noqa: E402
+from mmsearch.training.mini_texts import padded  # noqa: E402
 from tests.training.networks import SIDE, blotches, random_network, small_sentence_transformer  # noqa: E402
 
 pytestmark = pytest.mark.full

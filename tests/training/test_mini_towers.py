@@ -17,13 +17,9 @@ from mmsearch.encoders.mini import MODELS, MiniEncoder  # noqa: E402
 from mmsearch.errors import ModelMissingError  # noqa: E402
 from mmsearch.training.backbone import ImageBackbone  # noqa: E402
 from mmsearch.training.heads import Head  # noqa: E402
-from mmsearch.training.mini_towers import (  # noqa: E402
-    GraphImages,
-    MiniTexts,
-    RefittedImages,
-    TunedImages,
-    folder_towers,
-)
+from mmsearch.training.mini_images import GraphImages, RefittedImages, TunedImages  # noqa: E402
+from mmsearch.training.mini_texts import MiniTexts  # noqa: E402
+from mmsearch.training.mini_towers import folder_towers  # noqa: E402
 from tests.training.networks import SIDE, blotches, random_network, small_sentence_transformer  # noqa: E402
 
 pytestmark = pytest.mark.full

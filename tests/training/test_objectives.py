@@ -12,7 +12,7 @@ pytest.importorskip("timm")
 from mmsearch.training.backbone import ImageBackbone  # noqa: E402
 from mmsearch.training.heads import Head  # noqa: E402
 from mmsearch.training.losses import class_distillation, contrastive, max_of_hinges, sigmoid  # noqa: E402
-from mmsearch.training.mini_towers import TunedImages  # noqa: E402
+from mmsearch.training.mini_images import TunedImages  # noqa: E402
 from mmsearch.training.objectives import ClassKnowledge, Objective  # noqa: E402
 from mmsearch.training.recipe import Recipe  # noqa: E402
 from tests.training.networks import SIDE, blotches, random_network  # noqa: E402
