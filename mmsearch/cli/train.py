@@ -23,19 +23,21 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 _GROUP_EXAMPLES = """\b
-A worked example. Captions of your photos are in captions.csv:
-  image,caption
-  IMG_2041.jpg,our boat in the harbour of Hvar
-  IMG_2041.jpg,a white sailing boat
-
-\b
-Fine-tune the built-in model on them, see what it gained, and use it:
+Examples:
   mmsearch train dual-encoder captions.csv --images ./photos --out ./my-model
   mmsearch eval captions.csv --images ./photos --model ./my-model/model
   mmsearch index ./photos --library ./my-library --model ./my-model/model
 
 \b
-Cut off? Run the same command again: it goes on where it was.
+captions.csv says what is in your photos, a line for each caption:
+  image,caption
+  IMG_2041.jpg,our boat in the harbour of Hvar
+  IMG_2041.jpg,a white sailing boat
+
+\b
+The first line fits the built-in model to them, the second tells how well it
+does now, the third uses it. Cut off? Run the same command again: it goes on
+where it was.
 """
 
 _EXAMPLES = """\b
