@@ -90,7 +90,11 @@ def test_the_lines_of_the_general_help_are_those_of_the_commands(invoke: Invoke)
     for name, (module, short) in COMMANDS.items():
         assert re.search(rf"^  {name} +{re.escape(short)}$", text, re.MULTILINE)
         application = import_module(module).app
-        (registered,) = application.registered_commands[:1] if name not in ("models", "train") else [application.registered_callback]
+        (registered,) = (
+            application.registered_commands[:1]
+            if name not in ("models", "train")
+            else [application.registered_callback]
+        )
         assert inspect.getdoc(registered.callback).splitlines()[0] == short
 
 
