@@ -176,7 +176,7 @@ def build(
     names = texts.tokenise(prompts)
     photos = PhotoInputs(images, data.train.images, heads.views, place.work, seed=heads.seed, progress=place.progress)
     _centre(images, photos)
-    knowledge = _knowledge(classifier, torch.from_numpy(texts.frozen(names)), heads)
+    knowledge = _knowledge(classifier, torch.from_numpy(texts.frozen(names)).clone(), heads)
     dev = DevSet(dual, data.dev, place.work, place.progress)
     stages = {"heads": _stage("heads", dual, data, dev, heads, place, settings, knowledge)}
     recipes = {"heads": heads}

@@ -83,9 +83,9 @@ class PhotoInputs:
     def rows(self, chosen: Sequence[int] | NDArray[Any], views: Sequence[int] | NDArray[Any]) -> Tensor:
         """(n, ...) what the tower takes for n photos, each in one view, in float32 where it is kept as halves."""
         if not self.kept:
-            return torch.from_numpy(self.tower.frozen(self._prepared(list(zip(chosen, views, strict=True)))))
+            return _aligned(self.tower.frozen(self._prepared(list(zip(chosen, views, strict=True)))))
         rows = np.stack([self.kept[view][photo] for photo, view in zip(chosen, views, strict=True)])
-        return torch.from_numpy(rows.astype(np.float32) if rows.dtype == np.float16 else rows)
+        return _aligned(rows.astype(np.float32) if rows.dtype == np.float16 else rows)
 
     def draw(self, count: int, rng: np.random.Generator) -> NDArray[Any]:
         """Views at random."""
@@ -179,7 +179,7 @@ class CaptionInputs:
         """What the tower's `forward` takes for n captions, each in one view."""
         both = list(zip(chosen, views, strict=True))
         if self.kept:
-            return torch.from_numpy(np.stack([self.kept[view][caption] for caption, view in both]).astype(np.float32))
+            return _aligned(np.stack([self.kept[view][caption] for caption, view in both]).astype(np.float32))
         return [self.tokens[view][caption] for caption, view in both]
 
     def draw(self, count: int, rng: np.random.Generator) -> NDArray[Any]:
@@ -284,6 +284,15 @@ class DevSet:
 
         there, back = caption_metrics(*self.embed(model), self.owners)
         return {"text_to_image": there.to_dict(), "image_to_text": back.to_dict()}
+
+
+def _aligned(rows: NDArray[Any]) -> Tensor:
+    """A tensor in memory of torch's own.
+
+    NumPy's begins anywhere, and products of matrices are summed up in another order, with other last bits, where it
+    begins elsewhere: two runs would not end alike.
+    """
+    return torch.from_numpy(np.ascontiguousarray(rows)).clone()
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:

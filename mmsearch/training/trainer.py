@@ -1,7 +1,7 @@
 """Batches go in, a model that has learned from them comes out; a run can be cut off anywhere and taken up again.
 
-All chance comes from the seed and the number of the step alone, so a run that was killed and repeated gives, bit for
-bit, the weights of one that was not (on the same machine, with as many threads).
+All chance comes from the seed and the number of the step alone, so a run that was killed and repeated gives the weights
+of one that was not: bit for bit on one machine, as far as the libraries below add up in the same order.
 """
 
 from __future__ import annotations

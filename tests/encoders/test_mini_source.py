@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,9 @@ def test_weights_that_changed_are_refused_and_those_that_came_back_are_not(own: 
     with pytest.raises(ModelMissingError, match="is another one by now") as caught:
         later.encode_texts(["a dog"])
     assert "mmsearch index" in str(caught.value.hint)
-    with pytest.raises(ModelMissingError, match="is another one by now"):
+    # Without the package onnx the tests' image tower is a file that nothing can run, and that is what is told.
+    told = "is another one by now" if find_spec("onnx") else "cannot be read"
+    with pytest.raises(ModelMissingError, match=told):
         encoder.load()  # its text tower is there already, its image tower would be the other model's
     own_mini.save(own)
     os.utime(own / "mini_text.safetensors", (1, 1))
