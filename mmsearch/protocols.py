@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from mmsearch.types import Modality, Watermark
+from mmsearch.types import Modality, SoundFormat, Watermark
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,7 @@ __all__ = ["Encoder", "VectorIndex", "VectorSource"]
 
 @runtime_checkable
 class Encoder(Protocol):
-    """A dual encoder: towers that map images and texts into one space.
+    """A dual encoder: towers that map images, texts and sounds, or some of them, into one space.
 
     Making one loads nothing heavy; each tower loads when it is first used, so that a text query never pays for the
     image tower. Vectors of different encoders are never compared.
@@ -33,7 +33,18 @@ class Encoder(Protocol):
 
     @property
     def modalities(self) -> frozenset[Modality]:
-        """What it can encode."""
+        """What it can encode, of images, texts and sounds; a method for anything else raises `EncoderError`.
+
+        Frames of a video are images to it.
+        """
+
+    @property
+    def sound(self) -> SoundFormat | None:
+        """How its audio tower wants sounds cut; None where it has none."""
+
+    @property
+    def text_pieces(self) -> int:
+        """Word pieces that its text tower reads of a passage; longer texts are split before they come to it."""
 
     @property
     def image_size(self) -> int:
@@ -68,6 +79,29 @@ class Encoder(Protocol):
 
         Returns:
             (n, dim) float32, rows L2-normalised.
+        """
+
+    def prepare_sound(self, samples: NDArray[np.float32]) -> NDArray[Any]:
+        """Lay out one window of sound for the audio tower; safe to call from many threads.
+
+        Args:
+            samples: (n,) float32 mono at the rate of `sound`, full scale at -1 and 1; n is the window's length or less.
+
+        Returns:
+            An array whose shape and type are the encoder's own affair, the same for every window.
+        """
+
+    def encode_sounds(self, sounds: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Embed prepared sounds.
+
+        Args:
+            sounds: n arrays from `prepare_sound`.
+
+        Returns:
+            (n, dim) float32, rows L2-normalised.
+
+        Raises:
+            EncoderError: The tower failed.
         """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ __all__ = [
     "ScannedFile",
     "Segment",
     "SegmentRecord",
+    "SoundFormat",
     "Stage",
     "Watermark",
 ]
@@ -46,6 +48,21 @@ class Modality(StrEnum):
     TEXT = "text"
     AUDIO = "audio"
     VIDEO = "video"
+
+
+@dataclass(frozen=True, slots=True)
+class SoundFormat:
+    """How an audio tower wants sounds: mono windows that overlap.
+
+    Attributes:
+        rate: Samples a second, Hz.
+        window_ms: Length of a window.
+        hop_ms: From the start of one window to that of the next.
+    """
+
+    rate: int
+    window_ms: int
+    hop_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,14 +267,23 @@ class Watermark:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One result of a search.
+    """One result of a search: an item, and the segment of it that matches best.
 
     Attributes:
-        rank: 1 for the best.
+        rank: 1 for the best item.
         score: The raw number of the stage that ranked it; higher is better, comparable within one query only.
         relevance: Calibrated probability, 0 to 1, that it matches.
         stage: Which stage ranked it.
+        modality: Kind of the item.
         path: Absolute path, or None for an item without a file.
+        start_ms, end_ms: Where in a sound or video; frames of one shot that match are one hit from the first to the
+            last of them.
+        text: The passage, caption or subtitle that matches.
+        start_char, end_char: Where in a text, in characters of its decoded text.
+        page: Of a document with pages, from 1.
+        matched: Kind of the segment: ``text`` for a photo found by its caption, ``audio`` for a video found by its
+            sound track.
+        others: Further good segments of the same item, best first, with the item's rank; they have no others.
     """
 
     rank: int
@@ -271,6 +297,15 @@ class Hit:
     start_ms: int | None = None
     end_ms: int | None = None
     text: str | None = None
+    start_char: int | None = None
+    end_char: int | None = None
+    page: int | None = None
+    matched: Modality | None = None
+    others: tuple[Hit, ...] = ()
+
+    def unfolded(self) -> tuple[Hit, ...]:
+        """The hit and its other segments as hits of their own, best first."""
+        return (dataclasses.replace(self, others=()), *self.others)
 
     def to_dict(self) -> dict[str, Any]:
         """The hit as plain JSON values, in the stable order that scripts rely on."""
@@ -278,15 +313,29 @@ class Hit:
             "rank": self.rank,
             "path": None if self.path is None else os.fspath(self.path),
             "modality": str(self.modality),
+            **self._place(),
+            "item_id": self.item_id,
+            "segment_id": self.segment_id,
+            "start_char": self.start_char,
+            "end_char": self.end_char,
+            "page": self.page,
+            "matched": str(self.matched or self.modality),
+            "others": [other._as_other() for other in self.others],
+        }
+
+    def _place(self) -> dict[str, Any]:
+        return {
             "score": round(self.score, 6),
             "relevance": round(self.relevance, 4),
             "stage": self.stage,
             "start_ms": self.start_ms,
             "end_ms": self.end_ms,
             "text": self.text,
-            "item_id": self.item_id,
-            "segment_id": self.segment_id,
         }
+
+    def _as_other(self) -> dict[str, Any]:
+        whole = self.to_dict()
+        return {name: whole[name] for name in whole if name not in ("rank", "path", "modality", "item_id", "others")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Pixels and words in, deterministic embeddings out, without a model: the encoder of fast tests."""
+"""Pixels, words and samples in, deterministic embeddings out, without a model: the encoder of fast tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch.types import Modality
+from mmsearch.types import Modality, SoundFormat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,26 +20,31 @@ __all__ = ["HashingEncoder"]
 
 _SIDE = 8
 _BIAS = 0.25
+_BANDS = 16
 _WORD = re.compile(r"\w+")
 
 
 class HashingEncoder:
     """An encoder that hashes instead of understanding: equal inputs meet, similar pictures and word sets lie close.
 
-    Pictures are compared by their colours on an 8 x 8 grid, texts by the words that they share. A picture and a text
-    have nothing to do with each other, so it is of no use to people and `load_encoder` hides it from them.
+    Pictures are compared by their colours on an 8 x 8 grid, texts by the words that they share, sounds by their
+    loudness in bands of frequency. A picture and a text have nothing to do with each other, so it is of no use to
+    people and `load_encoder` hides it from them.
 
     Args:
         dim: Length of the embeddings.
     """
 
     id = "hashing"
-    modalities = frozenset({Modality.IMAGE, Modality.TEXT})
+    modalities = frozenset({Modality.IMAGE, Modality.TEXT, Modality.AUDIO})
+    sound = SoundFormat(rate=8000, window_ms=1000, hop_ms=500)
+    text_pieces = 64
     image_size = _SIDE
     batch_size = 64
 
     def __init__(self, dim: int = 64) -> None:
         self.dim = dim
+        self._sounds = np.random.default_rng(1).standard_normal((_BANDS + 1, dim), dtype=np.float32)
         self._projection = np.random.default_rng(0).standard_normal((_SIDE * _SIDE * 3 + 1, dim), dtype=np.float32)
 
     def prepare_image(self, image: Image.Image) -> NDArray[Any]:
@@ -67,6 +72,19 @@ class HashingEncoder:
             for word in _WORD.findall(text.lower()):
                 row += _signs(word, self.dim)
         return _normalised(rows)
+
+    def prepare_sound(self, samples: NDArray[np.float32]) -> NDArray[Any]:
+        """The share of each of 16 bands of frequency in the power of (n,) samples: (16,) float32."""
+        power = np.abs(np.fft.rfft(samples, max(len(samples), 2 * _BANDS))) ** 2
+        bands = np.array([band.sum() for band in np.array_split(power, _BANDS)], np.float32)
+        return np.asarray(bands / max(float(bands.sum()), 1e-12), np.float32)
+
+    def encode_sounds(self, sounds: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Project the bands of n prepared sounds to (n, dim) float32, rows L2-normalised."""
+        if not sounds:
+            return np.empty((0, self.dim), np.float32)
+        features = np.concatenate([np.stack(sounds), np.full((len(sounds), 1), _BIAS, np.float32)], axis=1)
+        return _normalised(np.einsum("nf,fd->nd", features, self._sounds))
 
 
 @lru_cache(maxsize=4096)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmsearch.encoders.absent import NoSounds
 from mmsearch.encoders.image_transform import ImageTransform
 from mmsearch.encoders.model_folder import ModelFolder, ModelMeta, Weights
 from mmsearch.encoders.open_clip_source import OpenClipSource
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenClipEncoder"]
 
 
-class OpenClipEncoder:
+class OpenClipEncoder(NoSounds):
     """The encoder of one open_clip model; made by `mmsearch.encoders.load_encoder`.
 
     The image tower runs in torch. The text tower is exported when the model is first loaded and runs on ONNX Runtime
@@ -49,6 +50,7 @@ class OpenClipEncoder:
     """
 
     modalities = frozenset({Modality.IMAGE, Modality.TEXT})
+    text_pieces = 70  # nearly all of these towers read 77 tokens, of which two are marks
 
     def __init__(
         self,
@@ -75,7 +77,7 @@ class OpenClipEncoder:
             )
 
     @property
-    def id(self) -> str:
+    def id(self) -> str:  # type: ignore[override]
         """The one spelling of its id, under which a library remembers it."""
         return self._source.id
 
