@@ -147,7 +147,7 @@ class VectorSource(Protocol):
 
     @property
     def encoder_id(self) -> str:
-        """Whose vectors these are."""
+        """The name of the collection, as `mmsearch.types.Collection` forms it."""
 
     @property
     def dim(self) -> int:

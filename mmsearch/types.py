@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "Collection",
+    "CollectionRecord",
     "EncoderRecord",
     "Failure",
     "Filters",
@@ -70,7 +72,7 @@ class Filters:
     """What a search is limited to; a field that is None limits nothing.
 
     Attributes:
-        modalities: Kinds of items to search among.
+        modalities: Kinds to search among: a segment passes when it or its item is of one of them.
     """
 
     modalities: frozenset[Modality] | None = None
@@ -98,6 +100,7 @@ class ScannedFile:
         size_bytes: Size of the file.
         mtime_ns: Time of the last change, nanoseconds since the epoch.
         modality: What the file's name says it holds.
+        sidecars: A number that changes with the files beside it that belong to it, below 2**63; 0 for none.
     """
 
     root: Path
@@ -105,6 +108,7 @@ class ScannedFile:
     size_bytes: int
     mtime_ns: int
     modality: Modality
+    sidecars: int = 0
 
     @property
     def absolute(self) -> Path:
@@ -150,42 +154,53 @@ class KnownFile:
     Attributes:
         item_id: The item, or None for a file that failed to decode and is remembered only to be passed over.
         size_bytes: Size when it was indexed.
-        mtime_ns: Time of its last change when it was indexed.
+        mtime_ns: Time of its last change when it was indexed; -1 where it is not stored as a whole yet.
         reason: Why it failed, or None.
+        sidecars: The number of its sidecar files when it was indexed.
     """
 
     item_id: int | None
     size_bytes: int
     mtime_ns: int
     reason: str | None = None
+    sidecars: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class NewSegment:
-    """A segment to be stored, with its embedding.
+    """A segment to be stored, with its embeddings.
 
     Attributes:
-        embedding: (dim,) float32, L2-normalised.
+        modality: What was embedded: an image, a passage (``text``), a window of a sound, or a frame (``video``).
+        embeddings: Encoder ids -> (dim,) float32, L2-normalised; none of an encoder that cannot embed it.
         start_ms, end_ms: Place in a sound or video.
         start_char, end_char: Place in a text.
-        text: The passage itself, for text.
+        text: The passage itself, for text; full-text search finds it, embedded or not.
+        page: Page of a document, from 1.
+        shot: Number of the shot that a frame is of, from 0.
     """
 
-    embedding: NDArray[np.float32]
+    modality: Modality
+    embeddings: Mapping[str, NDArray[np.float32]]
     start_ms: int | None = None
     end_ms: int | None = None
     start_char: int | None = None
     end_char: int | None = None
     text: str | None = None
+    page: int | None = None
+    shot: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
-    """An item to be stored with all its segments; replaces the item at the same root and path, if any.
+    """An item to be stored with its segments; replaces the item at the same root and path, if any.
 
     Attributes:
+        segments: All of them, or the first where it is not complete.
         root_id, path: Where the file lies (path relative to the root); both None for an item without a file.
         content_hash: 16 bytes that identify the file's content.
+        sidecars: A number that changes with the files beside it that belong to it, below 2**63; 0 for none.
+        complete: False where more segments follow in later batches; hash and time are not stored until all are there.
     """
 
     modality: Modality
@@ -198,6 +213,8 @@ class NewItem:
     content_hash: bytes | None = None
     info: MediaInfo = MediaInfo()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    sidecars: int = 0
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,16 +237,19 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One stored segment: the unit that is embedded."""
+    """One stored segment: the unit that is embedded; its modality says what of it was."""
 
     id: int
     item_id: int
     ordinal: int
+    modality: Modality
     start_ms: int | None = None
     end_ms: int | None = None
     start_char: int | None = None
     end_char: int | None = None
     text: str | None = None
+    page: int | None = None
+    shot: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,13 +269,41 @@ class EncoderRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Collection:
+    """The vectors that one encoder gave the segments of one modality; they share an index."""
+
+    encoder_id: str
+    modality: Modality
+
+    @property
+    def name(self) -> str:
+        """Its name: the encoder's id for images, which were first, and one that begins with it for the others."""
+        return self.encoder_id if self.modality is Modality.IMAGE else f"{self.encoder_id}#{self.modality}"
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionRecord:
+    """A collection as a library holds it: the length of its vectors, and how many there are."""
+
+    encoder_id: str
+    modality: Modality
+    dim: int
+    count: int
+
+    @property
+    def name(self) -> str:
+        """See `Collection.name`."""
+        return Collection(self.encoder_id, self.modality).name
+
+
+@dataclass(frozen=True, slots=True)
 class Watermark:
     """How far a catalog has got; equal watermarks of one catalog mean equal sets of vectors.
 
     Attributes:
-        last_segment_id: Highest segment id that has a vector of the encoder, 0 when there is none.
-        last_removal_id: Highest id in the log of removed segments, 0 when there is none.
-        count: Number of vectors of the encoder.
+        last_segment_id: Highest segment id in the collection, 0 when it is empty.
+        last_removal_id: Highest id in the log of removed segments of all collections, 0 when there is none.
+        count: Number of vectors in the collection.
         catalog: Which catalog this is of; a library that was made anew at the same place has another.
     """
 
@@ -365,7 +413,8 @@ class IndexSummary:
         new, changed, moved, copied, removed, unchanged: Numbers of files.
         kept: Files of roots that are missing or empty, kept on purpose.
         skipped: Files passed over, with reasons.
-        embedded: Segments that went through the encoder.
+        embedded: Segments that went through an encoder.
+        embedded_by: The same by what was embedded: modality of the segments -> how many.
         stage_seconds: Seconds per stage (``scan``, ``decode``, ``encode``, ``store``, ``index``), busy time.
         elapsed_s: Wall time of the run.
         interrupted: True where the run was ended by Ctrl-C and everything so far was saved.
@@ -381,13 +430,14 @@ class IndexSummary:
     kept: int = 0
     skipped: tuple[Failure, ...] = ()
     embedded: int = 0
+    embedded_by: Mapping[str, int] = field(default_factory=dict)
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     elapsed_s: float = 0.0
     interrupted: bool = False
     notices: tuple[str, ...] = ()
 
     @property
-    def images_per_second(self) -> float:
+    def segments_per_second(self) -> float:
         """Embedded segments a second of wall time; 0 where nothing was embedded."""
         return self.embedded / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
@@ -405,6 +455,7 @@ class LibraryStatus:
         indexes: One mapping for each vector index: encoder, kind, vectors, pending, size_bytes.
         roots: The folders, each with its number of items and whether it is there now.
         catalog_bytes: Size of the SQLite files.
+        segments_by_modality: Numbers of embedded segments by what was embedded.
     """
 
     path: Path
@@ -416,3 +467,4 @@ class LibraryStatus:
     indexes: tuple[Mapping[str, Any], ...]
     roots: tuple[Mapping[str, Any], ...]
     catalog_bytes: int
+    segments_by_modality: Mapping[str, int] = field(default_factory=dict)

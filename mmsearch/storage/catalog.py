@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mmsearch.errors import StorageError
 from mmsearch.storage.connection import CATALOG_FILE, connect, connect_for_reading, no_library, translated
-from mmsearch.storage.encoders import key_and_dim, mismatch
+from mmsearch.storage.encoders import mismatch_of_sets
 from mmsearch.storage.migrations import current_version, migrate, version_of
 from mmsearch.storage.reading import CatalogReader
 from mmsearch.storage.roots import relative_path
@@ -22,7 +22,7 @@ from mmsearch.storage.session import Session
 from mmsearch.types import EncoderRecord, Root
 
 if TYPE_CHECKING:
-    from mmsearch.storage.changes import Copy, FailedFile, Move, Touch
+    from mmsearch.storage.changes import Completion, Copy, FailedFile, Move, Part, Touch
     from mmsearch.storage.writing import CatalogWriter
     from mmsearch.types import NewItem
 
@@ -93,23 +93,26 @@ class Catalog(CatalogReader):
     ) -> None:
         self.close()
 
-    def register_encoder(self, encoder_id: str, dim: int) -> None:
-        """Say whose vectors the library is going to hold; nothing changes where it does already.
+    def register_encoders(self, records: Sequence[EncoderRecord]) -> None:
+        """Say whose vectors the library is going to hold; nothing changes where it holds those already.
+
+        Args:
+            records: The encoders, in the order in which `encoders` is to give them.
 
         Raises:
-            EncoderMismatchError: It holds vectors of another encoder, or of another length.
+            EncoderMismatchError: It was made with other encoders, or with vectors of another length.
         """
         held = self.encoders()
-        if EncoderRecord(encoder_id, dim) in held:
+        if set(held) == set(records):
             return
         if held:
-            raise mismatch(self.path, held, encoder_id, dim)
+            raise mismatch_of_sets(self.path, held, records)
         from sqlalchemy import insert
 
         from mmsearch.storage.models import encoders
 
         with self._writing().transaction() as connection:
-            connection.execute(insert(encoders), {"name": encoder_id, "dim": dim})
+            connection.execute(insert(encoders), [{"name": record.id, "dim": record.dim} for record in records])
 
     def add_root(self, path: Path) -> Root:
         """Remember a folder; one that is remembered already, also under another name, is returned."""
@@ -155,9 +158,10 @@ class Catalog(CatalogReader):
 
     def write(
         self,
-        encoder_id: str,
         *,
         items: Sequence[NewItem] = (),
+        parts: Sequence[Part] = (),
+        completed: Sequence[Completion] = (),
         copies: Sequence[Copy] = (),
         moves: Sequence[Move] = (),
         touched: Sequence[Touch] = (),
@@ -167,12 +171,14 @@ class Catalog(CatalogReader):
     ) -> tuple[int, ...]:
         """Store one batch as one transaction: all of it, or nothing.
 
-        Applied in this order: removed, moves, touched, copies, items, failures. What comes to lie at a root and path
-        replaces the item there and ends its failure.
+        Applied in this order: removed, forgotten, moves, touched, copies, items, parts, completed, failures. What
+        comes to lie at a root and path replaces the item there and ends its failure.
 
         Args:
-            encoder_id: Whose embeddings the items hold.
-            items: New items with their segments.
+            items: New items with their segments, which hold embeddings of any encoders of the library, or none.
+            parts: More segments of items that were stored as not complete.
+            completed: Items that have all their segments now. Until then an item has no content hash and a time that
+                no file has: a run that was interrupted finds it changed, and nothing is copied from it.
             copies: Files with the content of a stored item: new items, new segments, the same vectors.
             moves: Items whose file lies elsewhere now; they may swap places.
             touched: Items whose file was written again with the same content.
@@ -181,15 +187,16 @@ class Catalog(CatalogReader):
             forgotten: (root_id, path) of unreadable files that are gone.
 
         Returns:
-            The segment ids of `items`, in order.
+            The segment ids of `items`, then those of `parts`, in order.
 
         Raises:
             StorageError: The disk is full, read-only or failing; everything stored before is still there.
-            EncoderMismatchError: The encoder was not registered.
+            EncoderMismatchError: An encoder was not registered.
             EncoderError: An embedding is of the wrong length or not finite.
-            ValueError: A copy has no source, or two items the same place.
+            ValueError: A copy has no source, an item to move, continue or complete is not there, or two items have
+                the same place.
         """
-        from mmsearch.storage import batch
+        from mmsearch.storage import additions, batch
 
         with self._writing().transaction() as connection:
             batch.remove_items(connection, removed)
@@ -197,7 +204,9 @@ class Catalog(CatalogReader):
             batch.move_items(connection, moves)
             batch.touch_items(connection, touched)
             batch.copy_items(connection, copies)
-            ids = batch.add_items(connection, key_and_dim(self._session, encoder_id), items) if items else ()
+            ids = additions.add_items(connection, self.path, items)
+            ids += additions.add_parts(connection, self.path, parts)
+            additions.complete_items(connection, completed)
             batch.add_failures(connection, failures)
         return ids
 

@@ -1,4 +1,4 @@
-"""Which encoders a library holds vectors of, and what is said when another is asked for."""
+"""Which encoders a library holds vectors of, in which collections, and what is said when another is asked for."""
 
 from __future__ import annotations
 
@@ -7,27 +7,45 @@ from pathlib import Path
 
 from mmsearch.errors import EncoderMismatchError
 from mmsearch.storage.session import Session
-from mmsearch.types import EncoderRecord
+from mmsearch.types import CollectionRecord, EncoderRecord, Modality
 
-__all__ = ["held", "key_and_dim", "mismatch"]
+__all__ = ["collections", "dim_of", "held", "mismatch", "mismatch_of_sets"]
 
 
 def held(session: Session) -> tuple[EncoderRecord, ...]:
-    """The encoders of a library, oldest first."""
+    """The encoders of a library, in the order in which they were registered."""
     return tuple(EncoderRecord(*row) for row in session.rows("SELECT name, dim FROM encoders ORDER BY id"))
 
 
-def key_and_dim(session: Session, encoder_id: str) -> tuple[int, int]:
-    """The key of an encoder in the catalog and the length of its vectors.
+def collections(session: Session) -> tuple[CollectionRecord, ...]:
+    """The collections that hold vectors, oldest first."""
+    found = session.rows(
+        "SELECT encoder, modality, dim, vector_count FROM collections WHERE vector_count > 0 ORDER BY id"
+    )
+    return tuple(CollectionRecord(encoder, Modality(modality), dim, count) for encoder, modality, dim, count in found)
+
+
+def dim_of(session: Session, encoder_id: str) -> int:
+    """The length of an encoder's vectors.
 
     Raises:
-        EncoderMismatchError: The library holds no vectors of it.
+        EncoderMismatchError: The library was not made with it.
     """
-    found = session.rows("SELECT id, dim FROM encoders WHERE name = ?", (encoder_id,))
+    found = session.rows("SELECT dim FROM encoders WHERE name = ?", (encoder_id,))
     if not found:
         raise mismatch(session.library, held(session), encoder_id)
-    key, dim = found[0]
-    return int(key), int(dim)
+    return int(found[0][0])
+
+
+def mismatch_of_sets(
+    library: Path, encoders: Sequence[EncoderRecord], asked: Sequence[EncoderRecord]
+) -> EncoderMismatchError:
+    """The error for a set of encoders that is not the one that the library was made with."""
+    dims = {encoder.id: encoder.dim for encoder in encoders}
+    for encoder in asked:
+        if dims.get(encoder.id, encoder.dim) != encoder.dim:
+            return mismatch(library, encoders, encoder.id, encoder.dim)
+    return mismatch(library, encoders, _listed([encoder.id for encoder in asked]))
 
 
 def mismatch(
@@ -46,8 +64,12 @@ def mismatch(
             f"The library in {library} holds no vectors of {asked}: nothing has been indexed yet.",
             hint=f"Run: mmsearch index FOLDER --model {asked}",
         )
-    held = " and ".join(encoder.id for encoder in encoders)
+    use = f"Use --model {encoders[0].id}" if len(encoders) == 1 else "Leave --model out to use them"
     return EncoderMismatchError(
-        f"The library in {library} was made with {held}, not with {asked}.",
-        hint=f"Use --model {encoders[0].id}, or another folder with --library.",
+        f"The library in {library} was made with {_listed([encoder.id for encoder in encoders])}, not with {asked}.",
+        hint=f"{use}, or another folder with --library.",
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(names)

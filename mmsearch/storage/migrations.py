@@ -95,7 +95,40 @@ _FIRST = (
     f"PRAGMA application_id = {APPLICATION_ID}",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+# Segments are of a modality of their own, and vectors of one collection for each encoder and modality.
+_SECOND = (
+    "ALTER TABLE segments ADD COLUMN modality TEXT NOT NULL DEFAULT 'image'",
+    # The modality of the item where it is another than the segment's, such as that of a photo's caption: so the
+    # segments that only their item lets through a filter are found without looking at half a million others.
+    "ALTER TABLE segments ADD COLUMN item_modality TEXT",
+    "ALTER TABLE segments ADD COLUMN page INTEGER",
+    "ALTER TABLE segments ADD COLUMN shot INTEGER",
+    """UPDATE segments SET item_modality = (SELECT modality FROM items WHERE items.id = segments.item_id)
+        WHERE item_id IN (SELECT id FROM items WHERE modality != 'image')""",
+    """CREATE INDEX segments_by_item_modality ON segments (modality, item_modality)
+        WHERE item_modality IS NOT NULL""",
+    "ALTER TABLE items ADD COLUMN sidecars INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE failures ADD COLUMN sidecars INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE encoders RENAME TO collections",
+    "ALTER TABLE collections ADD COLUMN encoder TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE collections ADD COLUMN modality TEXT NOT NULL DEFAULT 'image'",
+    "UPDATE collections SET encoder = name",
+    "ALTER TABLE vectors RENAME COLUMN encoder_id TO collection_id",
+    "CREATE INDEX vectors_by_collection ON vectors (collection_id, segment_id)",
+    "CREATE TABLE encoders (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, dim INTEGER NOT NULL)",
+    "INSERT INTO encoders (name, dim) SELECT name, dim FROM collections ORDER BY id",
+    """CREATE VIRTUAL TABLE passages USING fts5(
+        text, content = 'segments', content_rowid = 'id', tokenize = 'unicode61 remove_diacritics 2')""",
+    "INSERT INTO passages (rowid, text) SELECT id, text FROM segments WHERE text IS NOT NULL",
+    """CREATE TRIGGER passage_added AFTER INSERT ON segments WHEN NEW.text IS NOT NULL BEGIN
+        INSERT INTO passages (rowid, text) VALUES (NEW.id, NEW.text);
+    END""",
+    """CREATE TRIGGER passage_removed AFTER DELETE ON segments WHEN OLD.text IS NOT NULL BEGIN
+        INSERT INTO passages (passages, rowid, text) VALUES ('delete', OLD.id, OLD.text);
+    END""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND)
 
 
 def current_version() -> int:

@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Float, ForeignKey, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
 
-__all__ = ["encoders", "failures", "items", "meta", "metadata", "removals", "roots", "segments", "vectors"]
+__all__ = [
+    "collections",
+    "encoders",
+    "failures",
+    "items",
+    "meta",
+    "metadata",
+    "removals",
+    "roots",
+    "segments",
+    "vectors",
+]
 
 metadata = MetaData()
 
@@ -25,8 +36,18 @@ encoders = Table(
     Column("id", Integer, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("dim", Integer, nullable=False),
+)
+
+collections = Table(
+    "collections",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("dim", Integer, nullable=False),
     Column("vector_count", Integer, nullable=False, server_default="0"),
     Column("last_segment_id", Integer, nullable=False, server_default="0"),
+    Column("encoder", Text, nullable=False, server_default=""),
+    Column("modality", Text, nullable=False, server_default="image"),
 )
 
 roots = Table(
@@ -57,6 +78,7 @@ items = Table(
     Column("longitude", Float),
     Column("duration_ms", Integer),
     Column("metadata", Text),
+    Column("sidecars", Integer, nullable=False, server_default="0"),
     UniqueConstraint("root_id", "path"),
     sqlite_autoincrement=True,
 )
@@ -72,6 +94,10 @@ segments = Table(
     Column("start_char", Integer),
     Column("end_char", Integer),
     Column("text", Text),
+    Column("modality", Text, nullable=False, server_default="image"),
+    Column("item_modality", Text),
+    Column("page", Integer),
+    Column("shot", Integer),
     UniqueConstraint("item_id", "ordinal"),
     sqlite_autoincrement=True,
 )
@@ -80,7 +106,7 @@ vectors = Table(
     "vectors",
     metadata,
     Column("segment_id", Integer, ForeignKey("segments.id", ondelete="CASCADE"), primary_key=True),
-    Column("encoder_id", Integer, ForeignKey("encoders.id"), primary_key=True),
+    Column("collection_id", Integer, ForeignKey("collections.id"), primary_key=True),
     Column("embedding", LargeBinary, nullable=False),
 )
 
@@ -100,5 +126,6 @@ failures = Table(
     Column("size_bytes", Integer, nullable=False),
     Column("mtime_ns", Integer, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("sidecars", Integer, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )

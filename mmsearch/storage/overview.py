@@ -23,6 +23,12 @@ def overview(session: Session, roots: Sequence[Root]) -> LibraryStatus:
         ((failures,),) = session.rows("SELECT count(*) FROM failures")
         ((version,),) = session.rows("PRAGMA user_version")
         encoders = held(session)
+        by_modality = dict(
+            session.rows(
+                "SELECT modality, max(vector_count) FROM collections WHERE vector_count > 0"
+                " GROUP BY modality ORDER BY modality"
+            )
+        )
     size = 0
     for suffix in ("", "-wal", "-shm"):
         with suppress(OSError):
@@ -40,4 +46,5 @@ def overview(session: Session, roots: Sequence[Root]) -> LibraryStatus:
             for root in roots
         ),
         catalog_bytes=size,
+        segments_by_modality=by_modality,
     )

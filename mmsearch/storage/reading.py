@@ -15,10 +15,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.storage.encoders import held
+from mmsearch.storage.encoders import collections, held
 from mmsearch.storage.roots import locate, split
 from mmsearch.storage.session import Session
 from mmsearch.types import (
+    Collection,
+    CollectionRecord,
     EncoderRecord,
     Failure,
     Filters,
@@ -44,7 +46,9 @@ ROOT_SAMPLE = 20
 
 _ITEM = """i.id, i.modality, i.root_id, i.path, i.key, i.size_bytes, i.mtime_ns, i.width, i.height, i.taken_at,
     i.camera, i.latitude, i.longitude, i.duration_ms, i.metadata"""
-_SEGMENT = "s.id, s.item_id, s.ordinal, s.start_ms, s.end_ms, s.start_char, s.end_char, s.text"
+_SEGMENT = """s.id, s.item_id, s.ordinal, s.modality, s.start_ms, s.end_ms, s.start_char, s.end_char, s.text, s.page,
+    s.shot"""
+_SEGMENT_COLUMNS = 11
 
 
 class CatalogReader:
@@ -76,44 +80,65 @@ class CatalogReader:
         """Let all reads inside see one state of the library, whatever a writer does meanwhile."""
         return self._session.snapshot()
 
-    # --- encoders
+    # --- vectors and full text
 
     def encoders(self) -> tuple[EncoderRecord, ...]:
-        """The encoders whose vectors the library holds."""
+        """The encoders that the library was made with, in the order in which they were registered."""
         return held(self._session)
 
-    def select_segments(self, encoder_id: str, filters: Filters) -> NDArray[np.int64]:
-        """Sorted ids of the segments that have a vector of the encoder and whose items pass the filters.
+    def collections(self) -> tuple[CollectionRecord, ...]:
+        """The collections that hold at least one vector, oldest first."""
+        return collections(self._session)
+
+    def select_segments(self, encoder_id: str, modality: Modality, filters: Filters) -> NDArray[np.int64]:
+        """Sorted ids of the segments of a collection that pass the filters.
 
         Raises:
-            EncoderMismatchError: The library holds no vectors of the encoder.
+            EncoderMismatchError: The library was not made with the encoder.
         """
         from mmsearch.storage.source import select_segments
 
-        return select_segments(self._session, encoder_id, filters)
+        return select_segments(self._session, Collection(encoder_id, modality), filters)
 
     def vectors(self, encoder_id: str, segment_ids: Iterable[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The vectors of these segments, as far as they are there.
+        """The vectors that an encoder gave these segments, of whichever modality, as far as they are there.
 
         Returns:
             Ids (n,) in ascending order and L2-normalised vectors (n, dim).
 
         Raises:
-            EncoderMismatchError: The library holds no vectors of the encoder.
+            EncoderMismatchError: The library was not made with the encoder.
         """
-        from mmsearch.storage.source import CatalogVectors
+        from mmsearch.storage.source import vectors_of
 
-        return CatalogVectors(self._session, encoder_id).fetch(segment_ids)
+        return vectors_of(self._session, encoder_id, segment_ids)
 
-    def vector_source(self, encoder_id: str) -> VectorSource:
-        """All vectors of an encoder, for a vector index.
+    def vector_source(self, encoder_id: str, modality: Modality) -> VectorSource:
+        """All vectors of a collection, for a vector index; none where the encoder has none of that modality yet.
 
         Raises:
-            EncoderMismatchError: The library holds no vectors of it.
+            EncoderMismatchError: The library was not made with the encoder.
         """
         from mmsearch.storage.source import CatalogVectors
 
-        return CatalogVectors(self._session, encoder_id)
+        return CatalogVectors(self._session, Collection(encoder_id, modality))
+
+    def match_text(
+        self, query: str, k: int, *, filters: Filters | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Full-text search among the texts of segments: any of the words, and ``"quoted words"`` as they stand.
+
+        Args:
+            query: Words; no character in it can make it wrong.
+            k: At least 1.
+            filters: What the segments have to pass.
+
+        Returns:
+            Ids (n,) of at most k segments, best first, and their BM25 scores (n,), higher is better.
+        """
+        from mmsearch.storage.passages import match_text
+
+        return match_text(self._session, query, k, filters or Filters())
 
     # --- roots and files
 
@@ -152,23 +177,23 @@ class CatalogReader:
     def known_files(self, root_id: int) -> dict[str, KnownFile]:
         """Every file that is remembered below a root, by its path relative to the root.
 
-        A file that was stored and cannot be read since has both the item and the reason, with the size and time at
-        which it failed.
+        A file that was stored and cannot be read since has both the item and the reason, with the size, time and
+        sidecars with which it failed.
         """
         # os.fsdecode says the same, and half as fast, which shows with 500,000 files.
         encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
         known = {
-            path.decode(encoding, errors): KnownFile(item_id, size_bytes, mtime_ns)
-            for item_id, path, size_bytes, mtime_ns in self._session.rows(
-                "SELECT id, path, size_bytes, mtime_ns FROM items WHERE root_id = ?", (root_id,)
+            path.decode(encoding, errors): KnownFile(item_id, size_bytes, mtime_ns, None, sidecars)
+            for item_id, path, size_bytes, mtime_ns, sidecars in self._session.rows(
+                "SELECT id, path, size_bytes, mtime_ns, sidecars FROM items WHERE root_id = ?", (root_id,)
             )
         }
-        for raw, size_bytes, mtime_ns, reason in self._session.rows(
-            "SELECT path, size_bytes, mtime_ns, reason FROM failures WHERE root_id = ?", (root_id,)
+        for raw, size_bytes, mtime_ns, reason, sidecars in self._session.rows(
+            "SELECT path, size_bytes, mtime_ns, reason, sidecars FROM failures WHERE root_id = ?", (root_id,)
         ):
             path = os.fsdecode(raw)
             item = known.get(path)
-            known[path] = KnownFile(None if item is None else item.item_id, size_bytes, mtime_ns, reason)
+            known[path] = KnownFile(None if item is None else item.item_id, size_bytes, mtime_ns, reason, sidecars)
         return known
 
     def items_with_hash(self, content_hash: bytes) -> list[int]:
@@ -188,7 +213,12 @@ class CatalogReader:
         found = self._session.rows(
             f"SELECT {_SEGMENT} FROM segments s WHERE s.item_id = ? ORDER BY s.ordinal", (item_id,)
         )
-        return [Segment(*row) for row in found]
+        return [_segment(row) for row in found]
+
+    def item_of(self, segment_id: int) -> int | None:
+        """The id of a segment's item, or None where there is no such segment."""
+        found = self._session.rows("SELECT item_id FROM segments WHERE id = ?", (segment_id,))
+        return found[0][0] if found else None
 
     def segments(self, ids: Iterable[int]) -> dict[int, SegmentRecord]:
         """Segments with their items; ids that are not there are left out."""
@@ -196,7 +226,7 @@ class CatalogReader:
             f"SELECT {_SEGMENT}, {_ITEM} FROM segments s JOIN items i ON i.id = s.item_id WHERE s.id IN ({{ids}})"
         )
         return {
-            row[0]: SegmentRecord(Segment(*row[:8]), self._item(row[8:]))
+            row[0]: SegmentRecord(_segment(row[:_SEGMENT_COLUMNS]), self._item(row[_SEGMENT_COLUMNS:]))
             for row in self._session.grouped_rows(statement, ids)
         }
 
@@ -236,6 +266,11 @@ class CatalogReader:
         )
         where = None if path is None else self._root_path(root_id) / os.fsdecode(path)
         return Item(id_, Modality(modality), where, key, size_bytes, mtime_ns, info, _metadata(metadata))
+
+
+def _segment(row: Sequence[Any]) -> Segment:
+    id_, item_id, ordinal, modality, *rest = row
+    return Segment(id_, item_id, ordinal, Modality(modality), *rest)
 
 
 def _metadata(text: str | None) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""The vectors of one encoder, read from the catalog: segment ids and normalised float32 arrays out."""
+"""The vectors of one collection, read from the catalog: segment ids and normalised float32 arrays out."""
 
 from __future__ import annotations
 
@@ -8,53 +8,61 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch.storage.encoders import key_and_dim
+from mmsearch.storage.encoders import dim_of
 from mmsearch.storage.session import Session
-from mmsearch.types import Filters, Modality, Watermark
+from mmsearch.types import Collection, Filters, Modality, Watermark
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CatalogVectors", "select_segments"]
+__all__ = ["CatalogVectors", "select_segments", "vectors_of"]
 
 # Rows that are held beside the arrays that are filled from them.
 PORTION = 8192
 
 _AFTER = """SELECT segment_id, embedding FROM vectors
-    WHERE segment_id > ? AND encoder_id = ? ORDER BY segment_id LIMIT ?"""
-_AMONG = "SELECT segment_id, embedding FROM vectors WHERE encoder_id = {key} AND segment_id IN ({{ids}})"
+    WHERE segment_id > ? AND collection_id = ? ORDER BY segment_id LIMIT ?"""
+_AMONG = "SELECT segment_id, embedding FROM vectors WHERE collection_id IN ({keys}) AND segment_id IN ({{ids}})"
+_MARK = """SELECT (SELECT last_segment_id FROM collections WHERE id = ?),
+    (SELECT vector_count FROM collections WHERE id = ?),
+    (SELECT max(id) FROM removals), (SELECT value FROM meta WHERE key = 'library_id')"""
 
 
 class CatalogVectors:
-    """A `VectorSource` over a catalog.
+    """A `VectorSource` over a catalog; empty where the encoder has no vectors of the modality yet.
 
     Raises:
-        EncoderMismatchError: The library holds no vectors of the encoder.
+        EncoderMismatchError: The library was not made with the encoder.
     """
 
-    def __init__(self, session: Session, encoder_id: str) -> None:
+    def __init__(self, session: Session, collection: Collection) -> None:
         self._session = session
-        self._encoder_id = encoder_id
-        self._key, self._dim = key_and_dim(session, encoder_id)
+        self._collection = collection
+        self._dim = dim_of(session, collection.encoder_id)
+        self._found: int | None = None
 
     @property
     def encoder_id(self) -> str:
-        """Whose vectors these are."""
-        return self._encoder_id
+        """The name of the collection."""
+        return self._collection.name
 
     @property
     def dim(self) -> int:
-        """Their length."""
+        """Length of the vectors."""
         return self._dim
+
+    @property
+    def _key(self) -> int:
+        # A collection comes into being with its first vector, which may be stored after this was made.
+        if self._found is None:
+            self._found = _key_of(self._session, self._collection)
+        return -1 if self._found is None else self._found
 
     def watermark(self) -> Watermark:
         """How far the catalog has got."""
-        ((last_segment, count, last_removal, catalog),) = self._session.rows(
-            "SELECT last_segment_id, vector_count, (SELECT max(id) FROM removals),"
-            " (SELECT value FROM meta WHERE key = 'library_id') FROM encoders WHERE id = ?",
-            (self._key,),
-        )
-        return Watermark(last_segment, last_removal or 0, count, catalog)
+        key = self._key
+        ((last_segment, count, last_removal, catalog),) = self._session.rows(_MARK, (key, key))
+        return Watermark(last_segment or 0, last_removal or 0, count or 0, catalog)
 
     def read(
         self, after_segment_id: int = 0, batch_size: int = 65536
@@ -72,7 +80,7 @@ class CatalogVectors:
                 wanted = min(PORTION, batch_size - count)
                 rows = self._session.rows(_AFTER, (last, self._key, wanted))
                 if rows:
-                    ids[count : count + len(rows)], vectors[count : count + len(rows)] = self._arrays(rows)
+                    ids[count : count + len(rows)], vectors[count : count + len(rows)] = _arrays(rows, self._dim)
                     last = rows[-1][0]
                 count += len(rows)
                 more = len(rows) == wanted
@@ -81,46 +89,65 @@ class CatalogVectors:
 
     def fetch(self, ids: Iterable[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Look up the vectors (n, dim) of those of the ids that exist, in ascending order of ids."""
-        # A set, since np.unique would import NumPy's masked arrays, which costs a cold query 10 ms.
-        wanted = sorted(set(np.fromiter(ids, np.int64).tolist()))
-        found = self._session.grouped_rows(_AMONG.format(key=self._key), wanted)
-        return self._arrays(sorted(found, key=itemgetter(0)))
+        return _fetch(self._session, [self._key], self._dim, ids)
 
     def removed_since(self, removal_id: int) -> NDArray[np.int64]:
-        """Segment ids that were removed after that entry of the log."""
+        """Segment ids, of all collections, that were removed after that entry of the log."""
         rows = self._session.rows("SELECT segment_id FROM removals WHERE id > ? ORDER BY id", (removal_id,))
         return np.fromiter((row[0] for row in rows), np.int64, len(rows))
 
-    def _arrays(self, rows: Sequence[Any]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        if not rows:
-            return np.empty(0, np.int64), np.empty((0, self._dim), np.float32)
-        ids, blobs = zip(*rows, strict=True)
-        stored = np.frombuffer(b"".join(blobs), np.float16).reshape(len(ids), self._dim)
-        embeddings = stored.astype(np.float32)
-        # Rounding to float16 moves the length by up to 0.05 %, which would show as scores above 1.
-        lengths = np.sqrt(np.einsum("ij,ij->i", embeddings, embeddings))
-        embeddings /= np.maximum(lengths, np.float32(1e-12))[:, None]
-        return np.array(ids, np.int64), embeddings
+
+def vectors_of(session: Session, encoder_id: str, ids: Iterable[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Look up vectors of an encoder, of whichever modality; see `CatalogVectors.fetch`."""
+    dim = dim_of(session, encoder_id)
+    keys = [key for (key,) in session.rows("SELECT id FROM collections WHERE encoder = ?", (encoder_id,))]
+    return _fetch(session, keys, dim, ids)
 
 
-def select_segments(session: Session, encoder_id: str, filters: Filters) -> NDArray[np.int64]:
-    """Sorted ids of the segments that have a vector of the encoder and whose items pass the filters."""
-    key, _ = key_and_dim(session, encoder_id)
-    conditions, values = _conditions(session, filters)
-    join = "JOIN segments s ON s.id = v.segment_id JOIN items i ON i.id = s.item_id" if conditions else ""
-    where = " AND ".join(["v.encoder_id = ?", *conditions])
-    rows = session.rows(
-        f"SELECT v.segment_id FROM vectors v {join} WHERE {where} ORDER BY v.segment_id", [key, *values]
-    )
+def select_segments(session: Session, collection: Collection, filters: Filters) -> NDArray[np.int64]:
+    """Sorted ids of the segments of a collection that pass the filters."""
+    dim_of(session, collection.encoder_id)
+    key = _key_of(session, collection)
+    if key is None:
+        return np.empty(0, np.int64)
+    if filters.modalities is None or collection.modality in filters.modalities:
+        rows = session.rows("SELECT segment_id FROM vectors WHERE collection_id = ? ORDER BY segment_id", (key,))
+    else:
+        # Only through their items can they pass, and few segments are of another modality than their item.
+        wanted = _names(filters.modalities)
+        rows = session.rows(
+            "SELECT v.segment_id FROM segments s CROSS JOIN vectors v"
+            f" WHERE s.modality = ? AND s.item_modality IN ({','.join('?' * len(wanted))})"
+            " AND v.segment_id = s.id AND v.collection_id = ? ORDER BY v.segment_id",
+            (collection.modality.value, *wanted, key),
+        )
     return np.fromiter((row[0] for row in rows), np.int64, len(rows))
 
 
-def _conditions(session: Session, filters: Filters) -> tuple[list[str], list[Any]]:
-    """Conditions on items ``i``; none where all items pass, since joining half a million takes a third of a second."""
-    if filters.modalities is None:
-        return [], []
-    others = [(modality.value,) for modality in Modality if modality not in filters.modalities]
-    if not any(session.rows("SELECT 1 FROM items WHERE modality = ? LIMIT 1", other) for other in others):
-        return [], []
-    wanted = sorted(modality.value for modality in filters.modalities)
-    return [f"i.modality IN ({','.join('?' * len(wanted))})"], wanted
+def _names(modalities: Iterable[Modality]) -> list[str]:
+    return sorted(modality.value for modality in modalities)
+
+
+def _key_of(session: Session, collection: Collection) -> int | None:
+    found = session.rows("SELECT id FROM collections WHERE name = ?", (collection.name,))
+    return int(found[0][0]) if found else None
+
+
+def _fetch(
+    session: Session, keys: Sequence[int], dim: int, ids: Iterable[int]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    # A set, since np.unique would import NumPy's masked arrays, which costs a cold query 10 ms.
+    wanted = sorted(set(np.fromiter(ids, np.int64).tolist()))
+    found = session.grouped_rows(_AMONG.format(keys=",".join(map(str, keys))), wanted)
+    return _arrays(sorted(found, key=itemgetter(0)), dim)
+
+
+def _arrays(rows: Sequence[Any], dim: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    if not rows:
+        return np.empty(0, np.int64), np.empty((0, dim), np.float32)
+    ids, blobs = zip(*rows, strict=True)
+    embeddings = np.frombuffer(b"".join(blobs), np.float16).reshape(len(ids), dim).astype(np.float32)
+    # Rounding to float16 moves the length by up to 0.05 %, which would show as scores above 1.
+    lengths = np.sqrt(np.einsum("ij,ij->i", embeddings, embeddings))
+    embeddings /= np.maximum(lengths, np.float32(1e-12))[:, None]
+    return np.array(ids, np.int64), embeddings

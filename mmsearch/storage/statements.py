@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from operator import itemgetter
 from typing import Any, cast
 
-from sqlalchemy import Connection, bindparam, delete, insert, null, select, text, update
+from sqlalchemy import Connection, bindparam, delete, insert, literal_column, null, or_, select, text, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from mmsearch.storage.changes import UNFINISHED_NS
 from mmsearch.storage.models import failures, items, segments, vectors
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "ADD_ITEM",
     "ADD_SEGMENT",
     "ADD_VECTOR",
+    "COMPLETE",
     "COPY_ITEM",
     "COPY_SEGMENT",
     "COPY_VECTORS",
@@ -25,6 +27,7 @@ __all__ = [
     "DISPLACE_KEY",
     "FORGET",
     "FORGET_OF_ITEM",
+    "GROWING",
     "LAST_ID",
     "LIFT",
     "PUT",
@@ -54,12 +57,11 @@ class Statement:
         return connection.exec_driver_sql(self._text, values).rowcount if values else 0
 
 
-# Columns that a copy takes over from its source; place, key, size and time are its own.
-_SHARED = [
-    column for column in items.c if column.name not in ("id", "root_id", "path", "key", "size_bytes", "mtime_ns")
-]
-_SEGMENT_PLACE = [segments.c[name] for name in ("ordinal", "start_ms", "end_ms", "start_char", "end_char", "text")]
-
+# Columns that a copy takes over from its source; place, key, size, time and sidecars are its own.
+_OWN = ("id", "root_id", "path", "key", "size_bytes", "mtime_ns", "sidecars")
+_SHARED = [column for column in items.c if column.name not in _OWN]
+_SEGMENT_SHARED = [column for column in segments.c if column.name not in ("id", "item_id")]
+_INFO = ("width", "height", "taken_at", "camera", "latitude", "longitude", "duration_ms")
 
 REMOVE = Statement(delete(items).where(items.c.id == bindparam("item")))
 DISPLACE = Statement(delete(items).where(items.c.root_id == bindparam("root"), items.c.path == bindparam("raw")))
@@ -68,31 +70,41 @@ LIFT = Statement(update(items).where(items.c.id == bindparam("item")).values(roo
 PUT = Statement(
     update(items)
     .where(items.c.id == bindparam("item"))
-    .values(root_id=bindparam("root"), path=bindparam("raw"), mtime_ns=bindparam("mtime"))
+    .values(root_id=bindparam("root"), path=bindparam("raw"), mtime_ns=bindparam("mtime"), sidecars=bindparam("beside"))
 )
 TOUCH = Statement(
     update(items)
     .where(items.c.id == bindparam("item"))
-    .values(size_bytes=bindparam("size"), mtime_ns=bindparam("mtime"))
+    .values(size_bytes=bindparam("size"), mtime_ns=bindparam("mtime"), sidecars=bindparam("beside"))
+)
+COMPLETE = Statement(
+    update(items)
+    .where(items.c.id == bindparam("item"))
+    .values(
+        content_hash=bindparam("hash"),
+        mtime_ns=bindparam("mtime"),
+        **{name: bindparam(f"new_{name}") for name in _INFO},
+    )
 )
 COPY_ITEM = Statement(
     insert(items).from_select(
         ["id", "size_bytes", "mtime_ns", *[column.name for column in _SHARED]],
         select(bindparam("new"), bindparam("size"), bindparam("mtime"), *_SHARED).where(
-            items.c.id == bindparam("item")
+            items.c.id == bindparam("item"),
+            or_(items.c.content_hash.is_not(None), items.c.mtime_ns != literal_column(str(UNFINISHED_NS))),
         ),
     )
 )
 COPY_SEGMENT = Statement(
     insert(segments).from_select(
-        ["id", "item_id", *[column.name for column in _SEGMENT_PLACE]],
-        select(bindparam("new"), bindparam("new_item"), *_SEGMENT_PLACE).where(segments.c.id == bindparam("old")),
+        ["id", "item_id", *[column.name for column in _SEGMENT_SHARED]],
+        select(bindparam("new"), bindparam("new_item"), *_SEGMENT_SHARED).where(segments.c.id == bindparam("old")),
     )
 )
 COPY_VECTORS = Statement(
     insert(vectors).from_select(
-        ["segment_id", "encoder_id", "embedding"],
-        select(bindparam("new"), vectors.c.encoder_id, vectors.c.embedding).where(
+        ["segment_id", "collection_id", "embedding"],
+        select(bindparam("new"), vectors.c.collection_id, vectors.c.embedding).where(
             vectors.c.segment_id == bindparam("old")
         ),
     )
@@ -114,4 +126,13 @@ SEGMENTS_OF = (
     .where(segments.c.item_id.in_(bindparam("wanted", expanding=True)))
     .order_by(segments.c.item_id, segments.c.ordinal)
 )
+# The modality of an item and the last of its ordinals, if it has any.
+GROWING = select(
+    items.c.modality,
+    select(segments.c.ordinal)
+    .where(segments.c.item_id == items.c.id)
+    .order_by(segments.c.ordinal.desc())
+    .limit(1)
+    .scalar_subquery(),
+).where(items.c.id == bindparam("item"))
 LAST_ID = text("SELECT seq FROM sqlite_sequence WHERE name = :name")

@@ -9,7 +9,7 @@ import pytest
 
 from mmsearch.storage.catalog import Catalog
 from mmsearch.types import Root
-from tests.storage.making import DIM, ENCODER
+from tests.storage.making import RECORD
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
     with Catalog.open(tmp_path / "library", create=True) as opened:
-        opened.register_encoder(ENCODER, DIM)
+        opened.register_encoders([RECORD])
         yield opened
 
 

@@ -17,7 +17,7 @@ from mmsearch.errors import LibraryNotFoundError
 from mmsearch.storage import batch, writing  # noqa: F401  (loaded once, before the writers are forked)
 from mmsearch.storage.catalog import Catalog
 from mmsearch.storage.changes import Copy, FailedFile, Move
-from tests.storage.making import DIM, ENCODER, new_item
+from tests.storage.making import RECORD, new_item
 
 SIZE = 24
 
@@ -37,12 +37,11 @@ def write_batch(catalog: Catalog, root_id: int, number: int) -> None:
     """Add a batch; of the one before it remove four files, move one, copy one and mark one as bad."""
     items = [new_item(root_id, f"{number}/{n}", n, metadata={"filling": "x" * 300}) for n in range(SIZE)]
     if number == 0:
-        catalog.write(ENCODER, items=items)
+        catalog.write(items=items)
         return
     known = catalog.known_files(root_id)
     ids = [known[f"{number - 1}/{n}"].item_id or 0 for n in range(SIZE)]
     catalog.write(
-        ENCODER,
         items=items,
         removed=ids[:4],
         moves=[Move(ids[4], root_id, f"{number - 1}/moved", 1)],
@@ -53,7 +52,7 @@ def write_batch(catalog: Catalog, root_id: int, number: int) -> None:
 
 def write_until_killed(library: Path, started: int, pipe: int) -> None:
     with Catalog.open(library, create=True) as catalog:
-        catalog.register_encoder(ENCODER, DIM)
+        catalog.register_encoders([RECORD])
         root = catalog.add_root(Path("/photos"))
         for number in range(started, 10**9):
             write_batch(catalog, root.id, number)

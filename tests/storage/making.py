@@ -9,16 +9,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.protocols import VectorSource
 from mmsearch.storage.catalog import Catalog
-from mmsearch.types import MediaInfo, Modality, NewItem, NewSegment
+from mmsearch.types import EncoderRecord, MediaInfo, Modality, NewItem, NewSegment
 
 ENCODER = "test-encoder"
 DIM = 8
+RECORD = EncoderRecord(ENCODER, DIM)
 
 
 def embedding(seed: int, dim: int = DIM) -> NDArray[np.float32]:
     vector = np.random.default_rng(seed).standard_normal(dim).astype(np.float32)
     return vector / np.linalg.norm(vector)
+
+
+def image_source(catalog: Catalog) -> VectorSource:
+    return catalog.vector_source(ENCODER, Modality.IMAGE)
+
+
+def new_segment(seed: int, modality: Modality = Modality.IMAGE, **more: Any) -> NewSegment:
+    return NewSegment(modality, {ENCODER: embedding(seed)}, **more)
 
 
 def content_hash(content: int) -> bytes:
@@ -32,6 +42,7 @@ def new_item(
     *,
     segments: int = 1,
     modality: Modality = Modality.IMAGE,
+    embedded_as: Modality | None = None,
     mtime_ns: int = 1,
     info: MediaInfo | None = None,
     **more: Any,
@@ -40,7 +51,9 @@ def new_item(
     return NewItem(
         modality=modality,
         segments=tuple(
-            NewSegment(embedding(content * 100 + ordinal), start_ms=ordinal * 1000 if segments > 1 else None)
+            new_segment(
+                content * 100 + ordinal, embedded_as or modality, start_ms=ordinal * 1000 if segments > 1 else None
+            )
             for ordinal in range(segments)
         ),
         root_id=root_id,
@@ -56,7 +69,7 @@ def new_item(
 def library_with(folder: Path, paths: list[str], *, root: Path | None = None) -> Path:
     """A library of one root with an item for each path; it is closed."""
     with Catalog.open(folder, create=True) as catalog:
-        catalog.register_encoder(ENCODER, DIM)
+        catalog.register_encoders([RECORD])
         root_id = catalog.add_root(root or Path("/photos")).id
-        catalog.write(ENCODER, items=[new_item(root_id, path, number) for number, path in enumerate(paths, start=1)])
+        catalog.write(items=[new_item(root_id, path, number) for number, path in enumerate(paths, start=1)])
     return folder

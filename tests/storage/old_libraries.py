@@ -14,7 +14,7 @@ from mmsearch.storage.catalog import Catalog
 from mmsearch.storage.changes import Copy, FailedFile
 from mmsearch.storage.migrations import current_version
 from mmsearch.types import MediaInfo, Modality
-from tests.storage.making import DIM, ENCODER, new_item
+from tests.storage.making import ENCODER, RECORD, image_source, new_item
 
 FOLDER = Path(__file__).parent / "libraries"
 ROOT = Path("/photos")
@@ -22,21 +22,23 @@ INFO = MediaInfo(4000, 3000, datetime(2024, 5, 17, 12, 30, 1), "Canon EOS 5D", -
 
 
 def fill(catalog: Catalog) -> None:
-    catalog.register_encoder(ENCODER, DIM)
+    catalog.register_encoders([RECORD])
     root = catalog.add_root(ROOT)
     items = [
         new_item(root.id, "a.jpg", 1, info=INFO, metadata={"tags": ["x"]}),
-        new_item(root.id, "caf\udce9.mp4", 2, segments=3, modality=Modality.VIDEO, mtime_ns=77),
+        new_item(
+            root.id, "caf\udce9.mp4", 2, segments=3, modality=Modality.VIDEO, embedded_as=Modality.IMAGE, mtime_ns=77
+        ),
         new_item(root.id, "gone.jpg", 3),
         new_item(None, None, 4, key="product-7"),
     ]
-    catalog.write(ENCODER, items=items, failures=[FailedFile(root.id, "bad.jpg", 5, 6, "truncated JPEG")])
-    catalog.write(ENCODER, removed=[3], copies=[Copy(1, root.id, "b.jpg", 1, 9)])
+    catalog.write(items=items, failures=[FailedFile(root.id, "bad.jpg", 5, 6, "truncated JPEG")])
+    catalog.write(removed=[3], copies=[Copy(1, root.id, "b.jpg", 1, 9)])
 
 
 def contents(catalog: Catalog) -> object:
     """Everything that can be asked of a library, for comparison with one that was filled just now."""
-    source = catalog.vector_source(ENCODER)
+    source = image_source(catalog)
     records = catalog.segments(range(1, 100))
     return (
         catalog.encoders(),

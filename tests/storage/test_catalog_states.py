@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from mmsearch.storage.catalog import Catalog
 from mmsearch.storage.changes import Copy, FailedFile, Move, Touch
 from mmsearch.types import KnownFile
-from tests.storage.making import DIM, ENCODER, content_hash, embedding, new_item
+from tests.storage.making import RECORD, content_hash, embedding, new_item
 
 NAMES = st.sampled_from(["a", "b", "c/d", "é", "\udcff\n"])
 CONTENTS = st.integers(1, 4)
@@ -39,7 +39,7 @@ class CatalogStates(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.catalog = Catalog.open(self.folder, create=True)
-        self.catalog.register_encoder(ENCODER, DIM)
+        self.catalog.register_encoders([RECORD])
         self.files: dict[Place, Stored] = {}
         self.failed: dict[Place, KnownFile] = {}
         self.roots: list[int] = []
@@ -118,7 +118,6 @@ class CatalogStates(RuleBasedStateMachine):
                 None, failure.size_bytes, failure.mtime_ns, failure.reason
             )
         new_ids = self.catalog.write(
-            ENCODER,
             items=items,
             copies=copies,
             moves=moves,
@@ -166,7 +165,7 @@ class CatalogStates(RuleBasedStateMachine):
 
     @invariant()
     def the_counters_agree_with_counting(self) -> None:
-        source = self.catalog.vector_source(ENCODER)
+        source = image_source(self.catalog)
         mark = source.watermark()
         with closing(sqlite3.connect(self.folder / "catalog.sqlite3")) as connection:
             counted = connection.execute("SELECT coalesce(max(segment_id), 0), count(*) FROM vectors").fetchone()
@@ -178,7 +177,7 @@ class CatalogStates(RuleBasedStateMachine):
 
     @invariant()
     def every_segment_is_there_with_its_vector_or_in_the_log(self) -> None:
-        source = self.catalog.vector_source(ENCODER)
+        source = image_source(self.catalog)
         there = {
             int(id_): vector
             for ids, vectors in source.read(batch_size=3)

@@ -11,7 +11,7 @@ import pytest
 from mmsearch.errors import StorageError
 from mmsearch.storage.catalog import Catalog
 from mmsearch.types import Root
-from tests.storage.making import DIM, ENCODER, new_item
+from tests.storage.making import DIM, new_item
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -21,10 +21,10 @@ import json, sys
 from pathlib import Path
 from mmsearch.errors import StorageError
 from mmsearch.storage.catalog import Catalog
-from tests.storage.making import DIM, ENCODER, new_item
+from tests.storage.making import DIM, RECORD, image_source, new_item
 prepare = sys.argv[2]
 with Catalog.open(Path(sys.argv[1]), create=True) as catalog:
-    catalog.register_encoder(ENCODER, DIM)
+    catalog.register_encoders([RECORD])
     root = catalog.add_root(Path("/photos"))
     if prepare == "limit":
         import resource, signal
@@ -34,32 +34,32 @@ with Catalog.open(Path(sys.argv[1]), create=True) as catalog:
     while error is None:
         items = [new_item(root.id, f"{stored}/{n}", n, metadata={"filling": "x" * 500}) for n in range(50)]
         try:
-            catalog.write(ENCODER, items=items)
+            catalog.write(items=items)
             stored += 1
         except StorageError as caught:
             error = caught
     known = catalog.known_files(root.id)
     assert len(known) == 50 * stored, (len(known), stored)
-    assert catalog.vector_source(ENCODER).watermark().count == 50 * stored
+    assert image_source(catalog).watermark().count == 50 * stored
 with Catalog.open(Path(sys.argv[1]), read_only=True) as catalog:
     assert len(catalog.known_files(root.id)) == 50 * stored
-    assert sum(len(ids) for ids, _ in catalog.vector_source(ENCODER).read()) == 50 * stored
+    assert sum(len(ids) for ids, _ in image_source(catalog).read()) == 50 * stored
 print(json.dumps({"stored": stored, "message": error.message, "hint": error.hint}))
 """
 
 
 def test_a_full_database_keeps_what_was_stored_and_takes_more_when_there_is_room(catalog: Catalog, root: Root) -> None:
-    catalog.write(ENCODER, items=[new_item(root.id, "first", 1)])
+    catalog.write(items=[new_item(root.id, "first", 1)])
     with catalog._writing().transaction() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 30")
     many = [new_item(root.id, f"{number}", number, metadata={"filling": "x" * 2000}) for number in range(500)]
     with pytest.raises(StorageError, match="disk is full") as caught:
-        catalog.write(ENCODER, items=many)
+        catalog.write(items=many)
     assert caught.value.hint and "Free some space" in caught.value.hint
     assert set(catalog.known_files(root.id)) == {"first"}
     with catalog._writing().transaction() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
-    catalog.write(ENCODER, items=many)
+    catalog.write(items=many)
     assert len(catalog.known_files(root.id)) == 501
 
 
@@ -93,6 +93,6 @@ def test_a_quota_is_as_harmless_as_a_full_disk(tmp_path: Path) -> None:
 
 
 def test_a_library_that_cannot_grow_can_still_be_opened_and_read(catalog: Catalog, root: Root) -> None:
-    catalog.write(ENCODER, items=[new_item(root.id, "first", 1)])
+    catalog.write(items=[new_item(root.id, "first", 1)])
     with Catalog.open(catalog.path) as again:
         assert again.encoders()[0].dim == DIM

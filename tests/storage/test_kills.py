@@ -12,7 +12,7 @@ import pytest
 
 from mmsearch.storage.catalog import Catalog
 from tests.storage.killed_writer import files_after, write_batch
-from tests.storage.making import DIM, ENCODER
+from tests.storage.making import RECORD, image_source
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROUNDS = 20
@@ -38,13 +38,13 @@ def test_a_writer_killed_at_random_moments_leaves_whole_batches_only(tmp_path: P
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
         counted = connection.execute("SELECT count(*), max(segment_id) FROM vectors").fetchone()
     with Catalog.open(calm, create=True) as catalog:
-        catalog.register_encoder(ENCODER, DIM)
+        catalog.register_encoders([RECORD])
         root = catalog.add_root(Path("/photos"))
         for number in range(batches):
             write_batch(catalog, root.id, number)
-        expected = catalog.known_files(root.id), catalog.vector_source(ENCODER).watermark()
+        expected = catalog.known_files(root.id), image_source(catalog).watermark()
     with Catalog.open(killed) as catalog:
-        mark = catalog.vector_source(ENCODER).watermark()
+        mark = image_source(catalog).watermark()
         known = catalog.known_files(1)
     assert (mark.count, mark.last_segment_id) == counted
     assert set(known) == files_after(batches)

@@ -15,7 +15,7 @@ import pytest
 from mmsearch.errors import LibraryLockedError, StorageError
 from mmsearch.storage.catalog import Catalog
 from mmsearch.storage.lock import WriterLock
-from tests.storage.making import ENCODER, library_with
+from tests.storage.making import image_source, library_with
 
 HOLD = """
 import sys
@@ -73,7 +73,7 @@ def test_the_lock_is_free_after_its_holder_was_killed(tmp_path: Path) -> None:
 def test_readers_need_no_lock(tmp_path: Path) -> None:
     library = library_with(tmp_path / "library", ["a.jpg"])
     with _holder(library), Catalog.open(library, read_only=True) as catalog:
-        assert catalog.vector_source(ENCODER).watermark().count == 1
+        assert image_source(catalog).watermark().count == 1
 
 
 def test_the_same_process_cannot_take_it_twice(tmp_path: Path) -> None:

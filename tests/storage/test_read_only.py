@@ -12,7 +12,7 @@ from mmsearch.errors import StorageError
 from mmsearch.storage.catalog import Catalog
 from mmsearch.storage.lock import WriterLock
 from mmsearch.types import Root
-from tests.storage.making import ENCODER, library_with, new_item
+from tests.storage.making import image_source, library_with, new_item
 from tests.storage.permissions import bound_by_permissions, read_only
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def _read_all(library: Path, *, only: bool = True) -> set[str]:
     with Catalog.open(library, read_only=only) as catalog:
-        ids = [id_ for found, _ in catalog.vector_source(ENCODER).read() for id_ in found.tolist()]
+        ids = [id_ for found, _ in image_source(catalog).read() for id_ in found.tolist()]
         return {record.item.path.name for record in catalog.segments(ids).values() if record.item.path}
 
 
@@ -37,7 +37,7 @@ def test_writing_to_a_read_only_library_is_one_clear_error(tmp_path: Path) -> No
     library = library_with(tmp_path / "library", ["a.jpg"])
     with read_only(library), Catalog.open(library) as catalog:
         with pytest.raises(StorageError, match=r"read-only|cannot be opened|cannot be written") as caught:
-            catalog.write(ENCODER, items=[new_item(1, "b.jpg")])
+            catalog.write(items=[new_item(1, "b.jpg")])
         assert caught.value.hint
         assert set(catalog.known_files(1)) == {"a.jpg"}
         with pytest.raises(StorageError, match="cannot be written to") as caught, WriterLock(library, "test"):
@@ -67,7 +67,7 @@ def test_a_folder_that_may_not_be_entered_is_not_taken_for_an_empty_one(tmp_path
 
 
 def test_commits_that_wait_in_the_log_are_never_left_out_silently(catalog: Catalog, root: Root, tmp_path: Path) -> None:
-    catalog.write(ENCODER, items=[new_item(root.id, "a.jpg")])
+    catalog.write(items=[new_item(root.id, "a.jpg")])
     copy = tmp_path / "copy"
     # As after a crash, and then copied to a read-only medium: the log, but no shared memory.
     copy.mkdir()
@@ -87,7 +87,7 @@ def test_commits_that_wait_in_the_log_are_never_left_out_silently(catalog: Catal
 def test_a_reader_keeps_reading_while_a_writer_in_a_crash_left_a_log(
     catalog: Catalog, root: Root, tmp_path: Path
 ) -> None:
-    catalog.write(ENCODER, items=[new_item(root.id, "a.jpg")])
+    catalog.write(items=[new_item(root.id, "a.jpg")])
     shutil.copytree(catalog.path, tmp_path / "copy")
     assert _read_all(tmp_path / "copy") == {"a.jpg"}
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mmsearch.storage.catalog import Catalog
 from mmsearch.types import Root
-from tests.storage.making import DIM, ENCODER, new_item
+from tests.storage.making import RECORD, image_source, new_item
 
 NAMES = st.binary(min_size=1, max_size=40).filter(lambda name: b"/" not in name and b"\0" not in name)
 
@@ -26,7 +26,7 @@ def test_a_root_named_through_a_link_is_the_same_root(catalog: Catalog, photos: 
     first = catalog.add_root(photos)
     (tmp_path / "link").symlink_to(photos)
     assert catalog.add_root(tmp_path / "link") == first
-    catalog.write(ENCODER, items=[new_item(first.id, "a.jpg")])
+    catalog.write(items=[new_item(first.id, "a.jpg")])
     found = catalog.item_at(tmp_path / "link" / "a.jpg")
     assert found is not None and found.path == photos / "a.jpg"
 
@@ -34,17 +34,17 @@ def test_a_root_named_through_a_link_is_the_same_root(catalog: Catalog, photos: 
 def test_a_file_below_a_linked_root_is_found_by_its_real_path(catalog: Catalog, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(photos)
     root = catalog.add_root(tmp_path / "link")
-    catalog.write(ENCODER, items=[new_item(root.id, "a.jpg")])
+    catalog.write(items=[new_item(root.id, "a.jpg")])
     assert catalog.item_at(photos / "a.jpg") is not None
 
 
 def test_a_root_inside_another_has_items_of_its_own(catalog: Catalog, photos: Path) -> None:
     outer, inner = catalog.add_root(photos), catalog.add_root(photos / "holiday")
     assert outer.id != inner.id
-    catalog.write(ENCODER, items=[new_item(outer.id, "holiday/a.jpg", 1), new_item(outer.id, "b.jpg", 2)])
+    catalog.write(items=[new_item(outer.id, "holiday/a.jpg", 1), new_item(outer.id, "b.jpg", 2)])
     found = catalog.item_at(photos / "holiday" / "a.jpg")
     assert found is not None and found.size_bytes == 1
-    catalog.write(ENCODER, items=[new_item(inner.id, "a.jpg", 3)])
+    catalog.write(items=[new_item(inner.id, "a.jpg", 3)])
     found = catalog.item_at(photos / "holiday" / "a.jpg")
     assert found is not None and found.size_bytes == 3
     assert catalog.remove_root(inner.id) == 1
@@ -57,17 +57,17 @@ def test_a_root_is_no_item(catalog: Catalog, root: Root) -> None:
 
 
 def test_removing_a_root_removes_its_items_and_failures(catalog: Catalog, root: Root) -> None:
-    ids = catalog.write(ENCODER, items=[new_item(root.id, str(number), number) for number in range(7)])
+    ids = catalog.write(items=[new_item(root.id, str(number), number) for number in range(7)])
     assert catalog.remove_root(root.id) == 7
     assert catalog.roots() == ()
     assert catalog.segments(ids) == {}
-    assert sorted(catalog.vector_source(ENCODER).removed_since(0).tolist()) == list(ids)
-    assert catalog.vector_source(ENCODER).watermark().count == 0
+    assert sorted(image_source(catalog).removed_since(0).tolist()) == list(ids)
+    assert image_source(catalog).watermark().count == 0
     assert catalog.remove_root(root.id) == 0
 
 
 def test_a_file_is_found_by_a_relative_path(catalog: Catalog, root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
-    catalog.write(ENCODER, items=[new_item(root.id, "a/b.jpg")])
+    catalog.write(items=[new_item(root.id, "a/b.jpg")])
     monkeypatch.chdir(root.path)
     assert catalog.item_at(Path("a/b.jpg")) is not None
     assert catalog.item_at(Path("x/../a/b.jpg")) is not None
@@ -78,10 +78,10 @@ def test_odd_names_come_back_byte_for_byte(tmp_path: Path, name: bytes) -> None:
     # The library's own folder has the odd name too: it goes into a URI.
     folder = tmp_path / os.fsdecode(name)
     with Catalog.open(folder / ".mmsearch", create=True) as catalog:
-        catalog.register_encoder(ENCODER, DIM)
+        catalog.register_encoders([RECORD])
         root = catalog.add_root(folder)
         (folder / os.fsdecode(name)).touch()
-        (segment_id,) = catalog.write(ENCODER, items=[new_item(root.id, os.fsdecode(name))])
+        (segment_id,) = catalog.write(items=[new_item(root.id, os.fsdecode(name))])
     with Catalog.open(folder / ".mmsearch", read_only=True) as catalog:
         item = catalog.segments([segment_id])[segment_id].item
         assert item.path is not None and item.path.exists()
@@ -94,7 +94,7 @@ def test_odd_names_come_back_byte_for_byte(tmp_path: Path, name: bytes) -> None:
 def test_any_name_that_a_file_can_have_round_trips(catalog: Catalog, names: list[bytes]) -> None:
     root = catalog.add_root(Path("/round/trip"))
     paths = [os.fsdecode(name) for name in names]
-    catalog.write(ENCODER, items=[new_item(root.id, path, number) for number, path in enumerate(paths)])
+    catalog.write(items=[new_item(root.id, path, number) for number, path in enumerate(paths)])
     known = catalog.known_files(root.id)
     assert {path: file.size_bytes for path, file in known.items()} == {path: n for n, path in enumerate(paths)}
     catalog.remove_root(root.id)
@@ -106,9 +106,9 @@ def _library_inside(folder: Path, below: str = ".mmsearch") -> Path:
     for name in ("a.jpg", "sub/b.jpg"):
         (folder / name).write_bytes(b"x")
     with Catalog.open(folder / below, create=True) as catalog:
-        catalog.register_encoder(ENCODER, DIM)
+        catalog.register_encoders([RECORD])
         root = catalog.add_root(folder)
-        catalog.write(ENCODER, items=[new_item(root.id, name, n) for n, name in enumerate(("a.jpg", "sub/b.jpg"))])
+        catalog.write(items=[new_item(root.id, name, n) for n, name in enumerate(("a.jpg", "sub/b.jpg"))])
     return folder / below
 
 
