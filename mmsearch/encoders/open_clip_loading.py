@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -14,16 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmsearch import config
+from mmsearch.encoders.fetching import model_missing, reach_hub, without_network
+from mmsearch.encoders.foreign import causes, loading, quiet, reason_of
 from mmsearch.encoders.image_transform import ImageTransform
 from mmsearch.encoders.open_clip_source import OpenClipSource
-from mmsearch.encoders.open_clip_weights import (
-    causes,
-    fetch_weights,
-    import_open_clip,
-    model_missing,
-    reach_hub,
-    reason_of,
-)
+from mmsearch.encoders.open_clip_weights import fetch_weights, import_open_clip
 from mmsearch.errors import EncoderError, ExtraMissingError, MmsearchError
 
 if TYPE_CHECKING:
@@ -32,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["LoadedModel", "load_model", "model_config", "quiet"]
 
 _T = TypeVar("_T")
-_lock = threading.Lock()  # loading changes settings of the process, so it happens once at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +53,7 @@ def load_model(
     """
     open_clip = import_open_clip()
     online = not (offline or config.offline())
-    with _lock, quiet():
+    with loading, quiet():
         weights, cache = fetch_weights(source, offline=not online, notify=notify)
         place: dict[str, Any] = {} if cache is None else {"cache_dir": str(cache)}
         quick = _quick_gelu(source)
@@ -103,19 +94,14 @@ def _quick_gelu(source: OpenClipSource) -> bool:
 
 def _from_cache(source: OpenClipSource, online: bool, load: Callable[[], _T]) -> _T:
     """Run `load` without a network; only where it lacks a file, such as a tokenizer, and may fetch it, with one."""
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = True
     try:
-        return load()
+        with without_network():
+            return load()
     except Exception as error:
         if not _lacks_file(error):
             raise
         if not online:
             raise model_missing(source, f"or not all of it ({reason_of(error)})") from error
-    finally:
-        constants.HF_HUB_OFFLINE = before
     reach_hub(source)
     return load()
 
@@ -165,23 +151,3 @@ def unfilled() -> Iterator[None]:
 
     with Unfilled():
         yield
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what open_clip, torch and the hub's client would print to themselves; the caller is told by exceptions."""
-    root = logging.getLogger()
-    silence = logging.NullHandler()  # or the first logging.warning() of open_clip sets up logging for the process
-    talkers = [logging.getLogger(name) for name in ("huggingface_hub", "transformers", "timm")]
-    levels = [talker.level for talker in talkers]
-    root.addHandler(silence)
-    for talker in talkers:
-        talker.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        root.removeHandler(silence)
-        for talker, level in zip(talkers, levels, strict=True):
-            talker.setLevel(level)

@@ -15,34 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmsearch.encoders.model_folder import TextMeta, unwritable
+from mmsearch.encoders.text_check import PROBES, NotExportableError, check_embeddings, check_tokens, first_line
 from mmsearch.encoders.text_graph import UnknownTowerError, write_text_graph
-from mmsearch.encoders.text_tokens import CLEANERS, MERGES, VOCABULARY, TextTokens, padded
-from mmsearch.encoders.text_tower import TextTower
-from mmsearch.errors import EncoderError
+from mmsearch.encoders.text_tokens import CLEANERS, MERGES, VOCABULARY
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 __all__ = ["NotExportableError", "export_text_tower", "is_simple", "reference_embeddings", "text_layers"]
-
-_LEAST_COSINE = 0.999
-# What may tell two tokenizers apart: case, contractions, accents, other scripts, entities, control characters, length.
-_PROBES = (
-    "a dog on the beach",
-    "",
-    "  Two  CATS,\tand a child's 3 red balloons!\n",
-    "It's 12:45 — don't \u201cwait\u201d…",
-    "naïve café crème brûlée, ÀÉÎ ß",
-    "日本語の写真 и кошка на диване 🐈‍⬛❤️",
-    "fish &amp; chips &lt;br&gt; a_b-c/d #tag @name",
-    "<end_of_text> in the middle <start_of_text>",
-    "broken encoding: \u00c3\u00a9 and \ufb01ne ﬀ １２ \x07",
-    "a very long caption of very many words " * 40,
-)
-
-
-class NotExportableError(Exception):
-    """The text tower runs in torch only; the message is the reason."""
 
 
 def export_text_tower(model: nn.Module, tokenizer: Any, folder: Path) -> TextMeta:
@@ -60,12 +40,12 @@ def export_text_tower(model: nn.Module, tokenizer: Any, folder: Path) -> TextMet
     meta = _write_tokenizer(tokenizer, folder)
     tower, trimmed = text_layers(model, simple=meta.wrap is not None)
     meta = replace(meta, trimmed=trimmed)
-    _check_tokens(tokenizer, folder, meta)
+    check_tokens(tokenizer(list(PROBES)).numpy(), folder, meta)
     try:
         write_text_graph(model, folder / "text.onnx", context_length=meta.context_length, trimmed=trimmed)
     except UnknownTowerError:
         _write_tower(tower, folder / "text.onnx", meta)
-    _check_embeddings(model, tokenizer, folder, meta)
+    check_embeddings(reference_embeddings(model, tokenizer, list(PROBES)), folder, meta)
     return meta
 
 
@@ -218,32 +198,10 @@ def _write_tower(tower: nn.Module, file: Path, meta: TextMeta) -> None:
                 dynamic_shapes={"tokens": dimensions},
             )
     except Exception as error:  # the exporter raises whatever its passes raise
-        raise NotExportableError(f"its text tower does not convert to ONNX: {_first_line(error)}") from error
+        raise NotExportableError(f"its text tower does not convert to ONNX: {first_line(error)}") from error
     for node in program.model.graph:
         node.metadata_props.clear()  # the exporter's diary: where in whose source each node was called
     try:
         program.save(str(file), external_data=True)
     except OSError as error:
         raise unwritable(file.parent, error) from error
-
-
-def _check_tokens(tokenizer: Any, folder: Path, meta: TextMeta) -> None:
-    expected = tokenizer(list(_PROBES)).numpy()
-    rows = TextTokens(folder, meta)(_PROBES)
-    if not np.array_equal(padded(rows, replace(meta, trimmed=False)), expected):
-        raise NotExportableError("its tokenizer gives other tokens when converted")
-
-
-def _check_embeddings(model: nn.Module, tokenizer: Any, folder: Path, meta: TextMeta) -> None:
-    expected = reference_embeddings(model, tokenizer, list(_PROBES))
-    try:
-        embeddings = TextTower(folder, meta).encode(_PROBES)
-    except EncoderError as error:
-        raise NotExportableError(f"its text tower does not run on ONNX Runtime: {_first_line(error)}") from error
-    worst = float((embeddings * expected).sum(axis=1).min())
-    if not worst >= _LEAST_COSINE:  # also where it is not a number
-        raise NotExportableError(f"its text tower gives other embeddings on ONNX Runtime (cosine {worst:.4f})")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
