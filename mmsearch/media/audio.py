@@ -16,7 +16,7 @@ import numpy as np
 
 from mmsearch.errors import MediaError
 from mmsearch.media.container import duration_of, last_time, only, open_container, tag_of
-from mmsearch.media.samples import SampleReader
+from mmsearch.media.samples import SampleReader, sound_of
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -82,7 +82,7 @@ def read_sound_info(source: Path) -> SoundInfo:
         MediaError: No sound in it, or not readable.
     """
     with open_container(source) as container:
-        stream = _sound_of(container)
+        stream = sound_of(container)
         seconds = duration_of(container, stream)
         return SoundInfo(
             duration_ms=None if seconds is None else round(seconds * 1000),
@@ -163,7 +163,7 @@ def _audible(windows: Iterable[AudioWindow], rate: int) -> Iterator[AudioWindow]
 
 def _windows(source: Path, rate: int, window_ms: int, hop_ms: int, max_windows: int) -> Iterator[AudioWindow]:
     with open_container(source) as container:
-        stream = _sound_of(container)
+        stream = sound_of(container)
         only(container, stream)
         reader = SampleReader(container, stream, rate)
         window, hop = (max(1, rate * length // 1000) for length in (window_ms, hop_ms))
@@ -177,14 +177,6 @@ def _windows(source: Path, rate: int, window_ms: int, hop_ms: int, max_windows: 
             yield AudioWindow(samples, start_ms, start_ms + round(len(samples) * 1000 / rate))
         if not count:
             raise MediaError(source, "no sound can be decoded")
-
-
-def _sound_of(container: InputContainer) -> AudioStream:
-    sounds = [stream for stream in container.streams.audio if stream.codec_context is not None]
-    if not sounds:
-        raise MediaError(None, "no sound in it" if not container.streams.audio else "sound of an unknown kind")
-    best = container.streams.best("audio")
-    return next((stream for stream in sounds if best is not None and stream.index == best.index), sounds[0])
 
 
 def _spread(

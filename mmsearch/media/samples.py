@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmsearch.errors import MediaError
 from mmsearch.media.container import decode_packet, start_of
 from mmsearch.media.mono import MonoResampler
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from numpy.typing import NDArray
 
-__all__ = ["SampleReader"]
+__all__ = ["SampleReader", "sound_of"]
 
 _GAP_SECONDS = 0.2
 """How far timestamps may run ahead of the samples before the clock is set anew: recordings have holes."""
@@ -32,6 +33,19 @@ _MAX_BAD_PACKETS = 200
 
 _WALK_SECONDS = 2.0
 """Distances that are decoded through rather than jumped over."""
+
+
+def sound_of(container: InputContainer) -> AudioStream:
+    """The sound stream that a player would play.
+
+    Raises:
+        MediaError: There is none, or none that can be decoded.
+    """
+    sounds = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    if not sounds:
+        raise MediaError(None, "no sound in it" if not container.streams.audio else "sound of an unknown kind")
+    best = container.streams.best("audio")
+    return next((stream for stream in sounds if best is not None and stream.index == best.index), sounds[0])
 
 
 class SampleReader:

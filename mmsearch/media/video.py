@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,13 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["Subtitle", "VideoFrame", "read_subtitles", "read_video", "read_video_info"]
+__all__ = ["Subtitle", "VideoFrame", "read_frame", "read_subtitles", "read_video", "read_video_info"]
+
+_MAX_WALK = 1_000
+"""Frames that `read_frame` decodes at most on its way from a key frame to the wanted one."""
+
+_HALF_A_MS = 0.0005
+"""Times in milliseconds are rounded: the frame that has one begins up to half a millisecond later."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,6 +117,47 @@ def _frames(source: Path, target_side: int, max_frames: int, gap: float) -> Iter
             )
         if not count:
             raise MediaError(source, "no picture can be decoded")
+
+
+def read_frame(source: Path, time_ms: int, *, target_side: int) -> Image.Image:
+    """Decode the frame that a video shows at a time: the last one that begins at that time or before it.
+
+    Only the frames from the key frame before it on are decoded. Before the beginning and behind the end it is the first
+    and the last frame; where key frames lie further apart than 1,000 frames, it may be an earlier one.
+
+    Args:
+        source: A video.
+        time_ms: On the clock that a player shows.
+        target_side: Length in pixels to which the shorter side is shrunk.
+
+    Returns:
+        RGB, upright, square pixels.
+
+    Raises:
+        MediaError: No picture stream, nothing can be decoded there, or not readable.
+        ValueError: A side that is not positive.
+    """
+    if target_side <= 0:
+        raise ValueError("target_side must be positive")
+    with open_container(source) as container:
+        stream = _pictures_of(container)
+        only(container, stream)
+        reader = FrameReader(container, stream)
+        seconds = max(0.0, time_ms / 1000) + _HALF_A_MS
+        # Seeking rounds to the stream's unit, which is a whole frame in some formats: never to a later one.
+        key = reader.find_key(max(0.0, seconds - 0.499 * float(stream.time_base or 0)))
+        if key is None and (end := last_time(container, stream, from_start=False)) is not None:
+            key = reader.find_key(max(0.0, end))
+        if key is None:
+            raise MediaError(source, "no picture can be decoded")
+        shown = None
+        for frame, place in islice(reader.walk(), _MAX_WALK):
+            if shown is not None and place.seconds > seconds:
+                break
+            shown = frame
+        if shown is None:
+            raise MediaError(source, "no picture can be decoded")
+        return FrameScaler(stream.sample_aspect_ratio).image(shown, target_side)
 
 
 def read_video_info(source: Path) -> MediaInfo:

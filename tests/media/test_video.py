@@ -16,7 +16,7 @@ from PIL import Image
 from mmsearch.errors import MediaError
 from mmsearch.media import frames as frames_module
 from mmsearch.media import video as module
-from mmsearch.media.video import VideoFrame, read_subtitles, read_video, read_video_info
+from mmsearch.media.video import VideoFrame, read_frame, read_subtitles, read_video, read_video_info
 from tests.media.recordings import (
     BLACK,
     BLUE,
@@ -435,6 +435,61 @@ def test_leaving_off_in_the_middle_closes_the_file(tmp_path: Path) -> None:
 def test_sizes_that_make_no_sense_are_refused_at_once(wrong: dict[str, int], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="positive"):
         read_video(tmp_path / "a.mp4", **{"target_side": 48, **wrong})
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "gop"), [("a.mp4", "libx264", 12), ("a.mkv", "mpeg4", 300), ("a.avi", "mjpeg", 1)]
+)
+@pytest.mark.parametrize("rate", [10, 30])
+def test_the_frame_at_a_time_is_the_one_that_a_player_shows_then(
+    name: str, codec: str, gop: int, rate: int, tmp_path: Path
+) -> None:
+    images = [picture((40 + number, 120, 200 - number), mark=number // 7) for number in range(90)]
+    pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    path = write_video(tmp_path / name, images, codec=codec, gop=gop, rate=rate, pixels=pixels)
+    truth = all_frames(path)
+    # Every time that a frame is given with finds that frame, whatever rounding made of it.
+    for time_ms, frame in truth[::7] + truth[-1:]:
+        got = np.asarray(read_frame(path, time_ms, target_side=48)).astype(int)
+        assert np.abs(got - frame.to_ndarray(format="rgb24")).mean() < 2, time_ms
+    # Between two frames it is the earlier one.
+    later = truth[21][0] - 20 // (rate // 10)
+    got = np.asarray(read_frame(path, later, target_side=48)).astype(int)
+    assert np.abs(got - truth[20][1].to_ndarray(format="rgb24")).mean() < 2
+
+
+def test_before_the_beginning_and_behind_the_end_it_is_the_first_and_the_last_frame(tmp_path: Path) -> None:
+    for name, gop in (("a.mp4", 5), ("b.mp4", 600), ("a.mkv", 5)):
+        path = write_video(tmp_path / name, THREE, gop=gop)
+        assert np.abs(_colour(read_frame(path, -5, target_side=48)) - RED).max() < 12
+        assert np.abs(_colour(read_frame(path, 10**7, target_side=48)) - BLUE).max() < 12
+
+
+def test_one_frame_is_reached_by_seeking(tmp_path: Path, decoded: list[int]) -> None:
+    path = write_video(tmp_path / "a.mp4", THREE * 10, gop=10)
+    image = read_frame(path, 83_000, target_side=24)
+    assert image.size == (32, 24)
+    assert np.abs(_colour(image) - RED).max() < 12
+    assert decoded[0] <= 12
+
+
+def test_where_key_frames_lie_very_far_apart_a_frame_costs_no_more_than_a_bound(
+    tmp_path: Path, decoded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MAX_WALK", 35)
+    path = write_video(tmp_path / "a.mp4", THREE, codec="mpeg4", gop=600, options={"sc_threshold": "1000000000"})
+    assert np.abs(_colour(read_frame(path, 8900, target_side=48)) - GREEN).max() < 12
+    assert decoded[0] <= 37
+
+
+def test_a_single_frame_is_upright_and_refused_where_there_is_none(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", THREE, rotation=(90, False, False))
+    assert read_frame(path, 0, target_side=48).size == (48, 64)
+    sound = write_sound(tmp_path / "a.m4a", tone(1, rate=48_000), rate=48_000)
+    with pytest.raises(MediaError, match="no picture stream in it"):
+        read_frame(sound, 0, target_side=48)
+    with pytest.raises(ValueError, match="must be positive"):
+        read_frame(path, 0, target_side=0)
 
 
 def test_facts_are_read_as_a_phone_writes_them(tmp_path: Path) -> None:
