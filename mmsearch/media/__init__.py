@@ -7,29 +7,32 @@ from pathlib import Path
 
 from mmsearch.types import Modality
 
-__all__ = ["IMAGE_SUFFIXES", "modality_of"]
+__all__ = ["AUDIO_SUFFIXES", "IMAGE_SUFFIXES", "TEXT_SUFFIXES", "VIDEO_SUFFIXES", "modality_of"]
 
 IMAGE_SUFFIXES = frozenset(
-    {
-        ".avif",
-        ".bmp",
-        ".gif",
-        ".heic",
-        ".heif",
-        ".hif",
-        ".jfif",
-        ".jpe",
-        ".jpeg",
-        ".jpg",
-        ".png",
-        ".tif",
-        ".tiff",
-        ".webp",
-    }
+    ".avif .bmp .gif .heic .heif .hif .jfif .jpe .jpeg .jpg .png .tif .tiff .webp".split(),
 )
+AUDIO_SUFFIXES = frozenset(
+    ".aac .aif .aifc .aiff .amr .au .caf .flac .m4a .m4b .mka .mp2 .mp3 .oga .ogg .opus .wav .wma .wv".split(),
+)
+# Without .ts: most files of that name are TypeScript.
+VIDEO_SUFFIXES = frozenset(
+    ".3g2 .3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .vob .webm .wmv".split(),
+)
+# Those that `mmsearch.media.text` reads; it is not imported to recognise them.
+TEXT_SUFFIXES = frozenset(
+    ".csv .docx .htm .html .json .jsonl .markdown .md .ndjson .pdf .rst .srt .text .tsv .txt .vtt .xhtml".split(),
+)
+
+_MODALITIES = {
+    **dict.fromkeys(IMAGE_SUFFIXES, Modality.IMAGE),
+    **dict.fromkeys(AUDIO_SUFFIXES, Modality.AUDIO),
+    **dict.fromkeys(VIDEO_SUFFIXES, Modality.VIDEO),
+    **dict.fromkeys(TEXT_SUFFIXES, Modality.TEXT),
+}
 
 
 def modality_of(path: str | Path) -> Modality | None:
     """Say what a file holds, going by the suffix of its name; None for a kind of file that is not supported."""
     suffix = os.path.splitext(path)[1]
-    return Modality.IMAGE if suffix in IMAGE_SUFFIXES or suffix.lower() in IMAGE_SUFFIXES else None
+    return _MODALITIES.get(suffix) or _MODALITIES.get(suffix.lower())

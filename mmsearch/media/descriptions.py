@@ -124,14 +124,17 @@ class _Xmp:
         self._words.clear()
 
 
-def embedded_descriptions(photo: Path) -> tuple[Description, ...]:
+def embedded_descriptions(photo: Path | bytes) -> tuple[Description, ...]:
     """What is written inside a picture's file, none where it is no picture or cannot be told; pixels are not decoded.
+
+    Args:
+        photo: The file, or its content.
 
     Raises:
         MediaError: The file could not be read.
     """
     try:
-        with open_regular(photo) as stream:
+        with open_regular(photo) if isinstance(photo, Path) else io.BytesIO(photo) as stream:
             kind = sniff(stream.read(64))
             stream.seek(0)
             if kind is None:
@@ -142,7 +145,7 @@ def embedded_descriptions(photo: Path) -> tuple[Description, ...]:
                 except Exception:  # what a damaged picture is met with is told when it is decoded
                     return ()
     except OSError as error:
-        raise MediaError(photo, reason_of(error)) from error
+        raise MediaError(photo if isinstance(photo, Path) else None, reason_of(error)) from error
 
 
 def _embedded(image: Image.Image) -> Iterator[Description]:

@@ -4,26 +4,38 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmsearch.errors import MediaError
+from mmsearch.media import modality_of
 from mmsearch.media.descriptions import Description, embedded_descriptions, one_line, xmp_descriptions
 from mmsearch.media.encodings import characters_of
 from mmsearch.media.files import open_regular, reason_of
 from mmsearch.media.tables import csv_rows
 from mmsearch.media.text import read_passages
-from mmsearch.types import Failure
+from mmsearch.types import Failure, Modality
 
-__all__ = ["CAPTION_TABLE", "MAX_CAPTIONS", "SidecarCaptions", "sidecar_captions", "sidecar_files"]
+__all__ = [
+    "CAPTION_TABLE",
+    "MAX_CAPTIONS",
+    "MAX_CAPTION_BYTES",
+    "SidecarCaptions",
+    "captions_beside",
+    "joined",
+    "sidecar_captions",
+    "sidecar_files",
+]
 
 CAPTION_TABLE = "captions.csv"
 """Name of a folder's table of captions; its columns ``image`` and ``caption`` are read, any others are not."""
 MAX_CAPTIONS = 32
 """Captions of one photo at most, the first ones in the order of `sidecar_captions`."""
 
-_TEXT_BYTES = 16 << 10
+MAX_CAPTION_BYTES = 16 << 10
+"""Size of a text file beside a photo beyond which it is a document of its own."""
+
 _XMP_BYTES = 8 << 20
 _TABLE_BYTES = 256 << 20
 _IMAGE_COLUMNS = ("image", "filename", "file_name", "file", "path", "photo")
@@ -43,11 +55,20 @@ class SidecarCaptions:
     failures: tuple[Failure, ...] = ()
 
 
-def sidecar_files(photo: Path) -> tuple[Path, ...]:
-    """Where captions of a photo may be written, whether or not the files are there; a change in one changes them."""
-    stem, folder = photo.with_suffix(""), photo.parent
-    names = (f"{stem}.txt", f"{photo}.txt", folder / CAPTION_TABLE, f"{stem}.xmp", f"{photo}.xmp")
-    return tuple(dict.fromkeys(Path(name) for name in names if Path(name) != photo))
+def sidecar_files(file: Path) -> tuple[Path, ...]:
+    """Where captions of a photo or subtitles of a video may be written, whether or not the files are there.
+
+    A change in one of them changes what the photo or video is found by. Other kinds of files have none.
+    """
+    stem, folder = file.with_suffix(""), file.parent
+    match modality_of(file):
+        case Modality.IMAGE:
+            names = (f"{stem}.txt", f"{file}.txt", folder / CAPTION_TABLE, f"{stem}.xmp", f"{file}.xmp")
+        case Modality.VIDEO:
+            names = (f"{stem}.srt", f"{file}.srt", f"{stem}.vtt", f"{file}.vtt")
+        case _:
+            names = ()
+    return tuple(dict.fromkeys(Path(name) for name in names if Path(name) != file))
 
 
 def sidecar_captions(photo: Path) -> SidecarCaptions:
@@ -57,26 +78,41 @@ def sidecar_captions(photo: Path) -> SidecarCaptions:
     own), the rows of ``captions.csv`` in the same folder, ``photo.xmp`` and ``photo.jpg.xmp``, and the title,
     description and keywords in the photo's XMP, IPTC and EXIF. A table is read once for all photos of its folder.
     """
-    captions: dict[str, Description] = {}
+    beside = captions_beside(photo)
+    failures = list(beside.failures)
+    inside: tuple[Description, ...] = ()
+    try:
+        inside = embedded_descriptions(photo)
+    except MediaError as error:
+        failures.append(Failure(photo, error.reason))
+    return SidecarCaptions(joined((*beside.captions, *inside)), tuple(failures))
+
+
+def captions_beside(photo: Path) -> SidecarCaptions:
+    """Those of the captions that lie in other files than the photo's."""
+    captions: list[Description] = []
     failures: list[Failure] = []
-    for path in (*sidecar_files(photo), photo):
+    for path in sidecar_files(photo):
         try:
-            for description in _read(path, photo):
-                if len(captions) < MAX_CAPTIONS:
-                    captions.setdefault(description.text.casefold(), description)
+            captions.extend(_read(path, photo))
         except FileNotFoundError:
             continue
         except MediaError as error:
             failures.append(Failure(path, error.reason))
         except OSError as error:
             failures.append(Failure(path, reason_of(error)))
-    return SidecarCaptions(tuple(captions.values()), tuple(failures))
+    return SidecarCaptions(joined(captions), tuple(failures))
+
+
+def joined(captions: Iterable[Description]) -> tuple[Description, ...]:
+    """Each caption once, whatever its capitals; `MAX_CAPTIONS` of them at most."""
+    found: dict[str, Description] = {}
+    for caption in captions:
+        found.setdefault(caption.text.casefold(), caption)
+    return tuple(found.values())[:MAX_CAPTIONS]
 
 
 def _read(path: Path, photo: Path) -> Iterator[Description]:
-    if path == photo:
-        yield from embedded_descriptions(photo)
-        return
     stat = path.stat()
     if path.name == CAPTION_TABLE:
         table = _table(path, stat.st_mtime_ns, stat.st_size)
@@ -84,8 +120,8 @@ def _read(path: Path, photo: Path) -> Iterator[Description]:
             yield Description(caption, "caption", "table")
     elif path.suffix == ".xmp":
         yield from xmp_descriptions(_content(path, _XMP_BYTES))
-    elif 0 < stat.st_size <= _TEXT_BYTES:
-        for passage in read_passages(_content(path, _TEXT_BYTES), path=path):
+    elif 0 < stat.st_size <= MAX_CAPTION_BYTES:
+        for passage in read_passages(_content(path, MAX_CAPTION_BYTES), path=path):
             yield Description(one_line(passage.text), "caption", "text")
 
 

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmsearch.errors import MediaError
+from mmsearch import media
 from mmsearch.media import modality_of
 from mmsearch.media.text import TEXT_SUFFIXES, read_passages, read_text
+from mmsearch.types import Modality
 from tests.media.documents import checked, lines_drawn, paragraph, pdf, texts, word
 
 NEEDED = {".docx": "defusedxml", ".pdf": "pypdf"}
@@ -44,8 +46,9 @@ def test_every_format_is_read_from_a_file_as_from_its_content(tmp_path: Path, su
     assert passages[0].text in read_text(path)
 
 
-def test_indexing_goes_on_without_texts_until_they_can_be_stored() -> None:
-    assert all(modality_of(f"notes{suffix}") is None for suffix in TEXT_SUFFIXES)
+def test_every_kind_of_text_that_can_be_read_is_found() -> None:
+    assert TEXT_SUFFIXES == media.TEXT_SUFFIXES
+    assert all(modality_of(f"notes{suffix}") == Modality.TEXT for suffix in TEXT_SUFFIXES)
 
 
 def test_a_span_of_a_plain_text_is_that_of_the_file_as_python_reads_it(tmp_path: Path) -> None:
