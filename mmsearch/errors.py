@@ -14,6 +14,7 @@ MmsearchError
 │   ├── ModelMissingError      its weights are not on this machine
 │   └── ExtraMissingError      it needs a package that is not installed
 ├── MediaError                 one file could not be read or decoded
+├── PlayerError                no program could open a hit for the user
 └── StorageError               the disk is full, read-only or failing
 """
 
@@ -33,6 +34,7 @@ __all__ = [
     "MediaError",
     "MmsearchError",
     "ModelMissingError",
+    "PlayerError",
     "QueryError",
     "StorageError",
     "UnknownEncoderError",
@@ -128,6 +130,10 @@ class MediaError(MmsearchError):
         super().__init__(reason if path is None else f"{path}: {reason}")
         self.path = path
         self.reason = reason
+
+
+class PlayerError(MmsearchError):
+    """A hit could not be shown: its file is gone, or no program for it could be started."""
 
 
 class StorageError(MmsearchError):

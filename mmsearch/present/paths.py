@@ -53,8 +53,8 @@ def shown_path(path: str | os.PathLike[str], *, base: str | os.PathLike[str] | N
 def path_bytes(hits: Iterable[Hit], end: bytes) -> Iterator[bytes]:
     """The absolute path of each hit as the bytes that the file system knows, followed by `end`.
 
-    Items without a file have no path and are left out.
+    A file with several hits is written once, and items without a file, which have no path, are left out.
     """
-    for hit in hits:
-        if hit.path is not None:
-            yield os.fsencode(hit.path) + end
+    for path in dict.fromkeys(hit.path for hit in hits):
+        if path is not None:
+            yield os.fsencode(path) + end

@@ -1,4 +1,4 @@
-"""Small pictures on terminals: picture files -> escape sequences, or lines of coloured half-blocks.
+"""Small pictures on terminals: hits -> escape sequences, or lines of coloured half-blocks.
 
 Protocols: kitty graphics (https://sw.kovidgoyal.net/kitty/graphics-protocol/), iTerm2 inline images
 (https://iterm2.com/documentation-images.html), sixel (DEC STD 070), and the character U+2580, whose upper half takes
@@ -12,10 +12,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmsearch.errors import MediaError
 from mmsearch.present.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from mmsearch.types import MediaInfo
+    from mmsearch.types import Hit, MediaInfo
 
     # 38 for the text colour or 48 for the background, and a pixel -> the parameters of an escape sequence.
     Style = Callable[[int, list[int]], str]
@@ -54,30 +52,23 @@ class Preview:
     info: MediaInfo
 
 
-def previews(paths: Iterable[Path | None], terminal: Terminal) -> Iterator[Preview | None]:
-    """Yield one preview for each path, in order, decoding a few ahead; None where there is nothing to show."""
+def previews(hits: Iterable[Hit], terminal: Terminal) -> Iterator[Preview | None]:
+    """Yield one preview for each hit, in order, decoding a few at a time; None where there is nothing to show."""
     if terminal.graphics is None:
-        yield from (None for _ in paths)
+        yield from (None for _ in hits)
         return
     with ThreadPoolExecutor(_THREADS) as pool:
-        yield from pool.map(lambda path: _preview(path, terminal), paths)
+        yield from pool.map(lambda hit: _preview(hit, terminal), hits)
 
 
-def _preview(path: Path | None, terminal: Terminal) -> Preview | None:
-    from mmsearch.media import modality_of
-    from mmsearch.types import Modality
+def _preview(hit: Hit, terminal: Terminal) -> Preview | None:
+    from mmsearch.present.pictures import picture_of
 
-    if path is None or modality_of(path) != Modality.IMAGE:
+    found = picture_of(hit, max(_box_pixels(terminal)))
+    if found is None:
         return None
-    from mmsearch.media.image import read_image
-
-    width, height = _box_pixels(terminal)
-    try:
-        decoded = read_image(path, target_side=max(width, height))
-    except (MediaError, OSError):
-        return None
-    sequence, cells = draw(decoded.image, terminal)
-    return Preview(sequence, cells, decoded.info)
+    image, info = found
+    return Preview(*draw(image, terminal), info)
 
 
 def draw(image: Image.Image, terminal: Terminal) -> tuple[str | None, tuple[str, ...]]:

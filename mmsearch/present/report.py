@@ -18,6 +18,9 @@ __all__ = ["columns", "failure_lines", "index_text", "status_dict", "status_line
 _LISTED = 20
 # A cell beyond this width pushes its own row aside instead of every other one.
 _WIDEST = 56
+# Modality -> what an item of it is called, and a segment.
+_ITEMS = {"image": "photo", "text": "text", "audio": "sound", "video": "video"}
+_SEGMENTS = {"image": "photo", "text": "passage", "audio": "sound window", "video": "frame"}
 _COUNTS = ("new", "changed", "moved", "copied", "removed", "unchanged", "kept")
 
 
@@ -37,12 +40,13 @@ def summary_lines(summary: IndexSummary) -> Iterator[str]:
     yield f"{', '.join(counts) or 'Nothing to do'}."
     if summary.embedded:
         took = f"{summary.elapsed_s:.1f} s" if summary.elapsed_s < 60 else duration_text(summary.elapsed_s)
-        pace = f"{summary.embedded:,} embedded in {took}, {summary.images_per_second:.1f}/s"
+        embedded = _by_kind(summary.embedded_by, _SEGMENTS) or f"{summary.embedded:,}"
+        pace = f"{embedded} embedded in {took}, {summary.segments_per_second:.1f}/s"
         stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in summary.stage_seconds.items() if seconds)
         yield f"{pace} ({stages})." if stages else f"{pace}."
     if summary.interrupted:
         saved = summary.new + summary.changed + summary.moved + summary.copied
-        yield f"Saved {_counted(saved, 'photo')}. Run the same command again to go on."
+        yield f"Saved {_files(saved)}. Run the same command again to go on."
 
 
 def summary_dict(summary: IndexSummary) -> dict[str, Any]:
@@ -51,7 +55,8 @@ def summary_dict(summary: IndexSummary) -> dict[str, Any]:
     return counts | {
         "skipped": [_failure_dict(failure) for failure in summary.skipped],
         "embedded": summary.embedded,
-        "images_per_second": round(summary.images_per_second, 2),
+        "embedded_by": dict(summary.embedded_by),
+        "segments_per_second": round(summary.segments_per_second, 2),
         "elapsed_s": round(summary.elapsed_s, 3),
         "stage_seconds": {name: round(seconds, 3) for name, seconds in summary.stage_seconds.items()},
         "interrupted": summary.interrupted,
@@ -68,12 +73,16 @@ def failure_lines(failures: Iterable[Failure]) -> Iterator[str]:
 def status_lines(status: LibraryStatus) -> Iterator[str]:
     """What a library holds."""
     yield f"Library   {shown_path(status.path)} (version {status.version}, catalog {size_text(status.catalog_bytes)})"
-    items = ", ".join(f"{count:,} {modality}" for modality, count in status.items.items()) or "none"
-    yield f"Items     {items}; {_counted(status.segments, 'segment')}"
+    yield f"Items     {_by_kind(status.items, _ITEMS) or 'none'}"
+    if status.segments:
+        kinds = _by_kind(status.segments_by_modality, _SEGMENTS)
+        yield f"Segments  {kinds or f'{status.segments:,}'}"
     for record in status.encoders:
         yield f"Model     {record.id} ({record.dim} dimensions)"
     for index in status.indexes:
-        yield f"Index     {index_text(index)}"
+        encoder = f"{index['encoder']} " if len(status.encoders) > 1 and "encoder" in index else ""
+        kind = f"{_SEGMENTS[index['modality']]}s, " if index.get("modality") in _SEGMENTS else ""
+        yield f"Index     {encoder}{kind}{index_text(index)}"
     for root in status.roots:
         there = "" if root.get("present", True) else "  (not there now; its items are kept)"
         yield f"Folder    {shown_path(root['path'])}: {_counted(root.get('items', 0), 'item')}{there}"
@@ -88,6 +97,7 @@ def status_dict(status: LibraryStatus, failures: Sequence[Failure] | None = None
         "version": status.version,
         "items": dict(status.items),
         "segments": status.segments,
+        "segments_by_modality": dict(status.segments_by_modality),
         "failures": status.failures,
         "encoders": [{"id": record.id, "dim": record.dim} for record in status.encoders],
         "indexes": [dict(index) for index in status.indexes],
@@ -116,6 +126,12 @@ def index_text(index: Mapping[str, Any]) -> str:
 
 def _failure_dict(failure: Failure) -> dict[str, str]:
     return {"path": str(failure.path), "reason": failure.reason}
+
+
+def _by_kind(counts: Mapping[str, int], nouns: Mapping[str, str]) -> str:
+    """Numbers by kind in a fixed order: ``30 photos, 12 passages``; kinds that there are none of are left out."""
+    known = [name for name in nouns if name in counts] + [name for name in counts if name not in nouns]
+    return ", ".join(_counted(counts[name], nouns.get(name, str(name))) for name in known if counts[name])
 
 
 def _files(count: int) -> str:

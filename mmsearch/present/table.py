@@ -5,23 +5,26 @@ from __future__ import annotations
 import os
 import stat
 import time
-import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmsearch.present.paths import printable, shown_path
+from mmsearch.present.cells import snippet, wrapped
+from mmsearch.present.paths import shown_path
+from mmsearch.present.places import clock, others_text, passage_text, place_text
 from mmsearch.present.terminal import Terminal
 
 if TYPE_CHECKING:
     from mmsearch.present.previews import Preview
     from mmsearch.types import Hit
 
-__all__ = ["size_text", "span_text", "table"]
+__all__ = ["size_text", "table"]
 
 _BAR = 10
 # Below this width there is no room for a picture with facts beside it.
 _NARROWEST = 44
+# Lines of a passage that stand beside a picture, or in its place.
+_PASSAGE_LINES = 3
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _DIM, _BOLD, _GREEN, _YELLOW, _RED, _RESET = "2", "1", "32", "33", "31", "\x1b[0m"
 
@@ -35,31 +38,35 @@ def table(hits: Sequence[Hit], terminal: Terminal, *, previews: bool = True, bas
         previews: Show pictures if the terminal can.
         base: Paths below it are shown relative to it where that is shorter.
     """
+    mixed = len({hit.modality for hit in hits}) > 1
     if previews and terminal.graphics is not None and terminal.columns >= _NARROWEST:
-        yield from _blocks(hits, terminal, base)
+        yield from _blocks(hits, terminal, base, mixed=mixed)
         return
     if terminal.interactive:
-        heading = f"{'#':>3}  {'relevance':<{_BAR + 6}} {'size':>8}  {'changed':<10}  path"
+        kind = f"{'type':<6}" if mixed else ""
+        heading = f"{'#':>3}  {'relevance':<{_BAR + 6}} {kind}{'size':>8}  {'changed':<10}  path"
         yield _paint(heading, _DIM, terminal) + "\n"
     for hit in hits:
         size, changed = _file_facts(hit.path)
         bar = f"{_bar(hit.relevance, terminal)} " if terminal.interactive else ""
         relevance = _paint(f"{bar}{_percent(hit.relevance)}", _colour(hit.relevance), terminal)
+        kind = f"{hit.modality:<6}" if mixed else ""
         size = _paint(f"{size:>8}", _RED if size == "missing" else _DIM, terminal)
         changed = _paint(f"{changed:<10}", _DIM, terminal)
-        yield f"{hit.rank:>3}  {relevance} {size}  {changed}  {_name(hit, base)}\n"
-        if hit.text is not None:
-            yield f"     {_paint(_snippet(hit.text, terminal.columns - 5), _DIM, terminal)}\n"
+        yield f"{hit.rank:>3}  {relevance} {kind}{size}  {changed}  {_name(hit, base)}\n"
+        for text in (passage_text(hit), others_text(hit)):
+            for line in snippet(text or "", max(16, terminal.columns - 5)):
+                yield f"     {_paint(line, _DIM, terminal)}\n"
 
 
-def _blocks(hits: Sequence[Hit], terminal: Terminal, base: Path | None) -> Iterator[str]:
+def _blocks(hits: Sequence[Hit], terminal: Terminal, base: Path | None, *, mixed: bool) -> Iterator[str]:
     """One block of lines for each hit: its picture on the left, the facts beside it."""
     from mmsearch.present.previews import BOX, previews
 
     columns, lines = BOX
-    for hit, preview in zip(hits, previews([hit.path for hit in hits], terminal), strict=True):
-        facts = list(_facts(hit, preview, terminal, columns, base))
-        height = max(lines, len(facts))
+    for hit, preview in zip(hits, previews(hits, terminal), strict=True):
+        facts = list(_facts(hit, preview, terminal, columns, base, mixed=mixed))
+        height = len(facts) if preview is None else max(lines, len(facts))
         if preview is not None and preview.sequence is not None:
             # Room is made first, since a terminal that scrolls while it draws loses the place that it came from.
             yield "\n" * height + f"\x1b[{height}A\x1b7{preview.sequence}\x1b8"
@@ -71,27 +78,32 @@ def _blocks(hits: Sequence[Hit], terminal: Terminal, base: Path | None) -> Itera
         yield "\n"
 
 
-def _facts(hit: Hit, preview: Preview | None, terminal: Terminal, indent: int, base: Path | None) -> Iterator[str]:
+def _facts(
+    hit: Hit, preview: Preview | None, terminal: Terminal, indent: int, base: Path | None, *, mixed: bool
+) -> Iterator[str]:
     room = max(16, terminal.columns - indent - 3)
     name = f"{hit.rank}  {_name(hit, base)}"
-    yield from (_paint(part, _BOLD, terminal) for part in _wrapped(name, room))
+    yield from (_paint(part, _BOLD, terminal) for part in wrapped(name, room))
     yield _paint(f"{_bar(hit.relevance, terminal)} {_percent(hit.relevance)}", _colour(hit.relevance), terminal)
     size, changed = _file_facts(hit.path)
-    facts = [size, changed]
+    facts = [str(hit.modality) if mixed else "", size, changed]
+    if preview is not None and preview.info.duration_ms is not None:
+        facts.insert(1, clock(preview.info.duration_ms))
     if preview is not None and preview.info.width is not None:
-        facts.insert(0, f"{preview.info.width} × {preview.info.height}")
+        facts.insert(1, f"{preview.info.width} × {preview.info.height}")
     if preview is not None and preview.info.taken_at is not None:
         facts[-1] = f"taken {preview.info.taken_at:%Y-%m-%d %H:%M}"
     joined = "  ".join(fact for fact in facts if fact)
-    yield _paint(joined, _RED if size == "missing" else _DIM, terminal)
-    if hit.text is not None:
-        yield _paint(_snippet(hit.text, room), _DIM, terminal)
+    if joined:
+        yield _paint(joined, _RED if size == "missing" else _DIM, terminal)
+    for text, lines in ((passage_text(hit), _PASSAGE_LINES), (others_text(hit), 1)):
+        yield from (_paint(line, _DIM, terminal) for line in snippet(text or "", room, lines=lines))
 
 
 def _name(hit: Hit, base: Path | None) -> str:
     name = f"item {hit.item_id}" if hit.path is None else shown_path(hit.path, base=base)
-    span = span_text(hit.start_ms, hit.end_ms)
-    return f"{name}  {span}" if span else name
+    place = place_text(hit)
+    return f"{name}  {place}" if place else name
 
 
 def _file_facts(path: Path | None) -> tuple[str, str]:
@@ -117,19 +129,6 @@ def size_text(size_bytes: int) -> str:
     return f"{size:.1f} TB"
 
 
-def span_text(start_ms: int | None, end_ms: int | None) -> str:
-    """A place in a sound or video, such as ``0:12-0:17``; empty where there is none."""
-    if start_ms is None:
-        return ""
-    return _clock(start_ms) if end_ms is None else f"{_clock(start_ms)}-{_clock(end_ms)}"
-
-
-def _clock(milliseconds: int) -> str:
-    minutes, seconds = divmod(milliseconds // 1000, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
 def _percent(relevance: float) -> str:
     # Nothing is certain: what rounds to 100 % is shown as 99 %.
     return f"{min(99, round(100 * relevance)):>3} %"
@@ -150,28 +149,3 @@ def _colour(relevance: float) -> str:
 
 def _paint(text: str, code: str, terminal: Terminal) -> str:
     return f"\x1b[{code}m{text}{_RESET}" if terminal.colour and text else text
-
-
-def _snippet(text: str, room: int) -> str:
-    words = printable(" ".join(text.split()))
-    parts = _wrapped(words, room)
-    return parts[0] if len(parts) < 2 else _wrapped(words, max(1, room - 1))[0] + "…"
-
-
-def _wrapped(text: str, room: int) -> list[str]:
-    """Cut a text into pieces of at most `room` cells; the pieces together are the text."""
-    pieces, piece, used = [], "", 0
-    for character in text:
-        width = _cells(character)
-        if used + width > room and piece:
-            pieces.append(piece)
-            piece, used = "", 0
-        piece += character
-        used += width
-    return [*pieces, piece]
-
-
-def _cells(character: str) -> int:
-    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

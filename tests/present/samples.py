@@ -8,10 +8,18 @@ from mmsearch.present.terminal import Terminal
 from mmsearch.types import Hit, Modality
 
 PIPE = Terminal(unicode=True)
+VIDEO, AUDIO, TEXT = Modality.VIDEO, Modality.AUDIO, Modality.TEXT
 SCREEN = Terminal(interactive=True, columns=80, lines=24, colour=True, unicode=True)
 
 
-def hit(path: Path | None, *, rank: int = 1, relevance: float = 0.93, **others: object) -> Hit:
+def hit(
+    path: Path | None,
+    *,
+    rank: int = 1,
+    relevance: float = 0.93,
+    modality: Modality = Modality.IMAGE,
+    **others: object,
+) -> Hit:
     return Hit(
         rank=rank,
         score=0.31,
@@ -19,7 +27,7 @@ def hit(path: Path | None, *, rank: int = 1, relevance: float = 0.93, **others: 
         stage="vector",
         item_id=12,
         segment_id=34,
-        modality=Modality.IMAGE,
+        modality=modality,
         path=path,
         **others,  # type: ignore[arg-type]
     )

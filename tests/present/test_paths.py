@@ -41,7 +41,12 @@ def test_a_path_is_relative_where_that_is_shorter() -> None:
 def test_paths_for_programs_are_the_bytes_of_the_file_system(names: list[bytes]) -> None:
     hits = [hit(Path(os.fsdecode(b"/" + name))) for name in names]
     written = b"".join(path_bytes(hits, b"\0"))
-    assert written.split(b"\0")[:-1] == [os.fsencode(one.path) for one in hits if one.path]
+    assert written.split(b"\0")[:-1] == list(dict.fromkeys(os.fsencode(one.path) for one in hits if one.path))
+
+
+def test_a_file_with_several_hits_is_written_once() -> None:
+    hits = [hit(Path("/a.mp4")), hit(Path("/b.jpg"), rank=2), hit(Path("/a.mp4"), rank=1, start_ms=500)]
+    assert b"".join(path_bytes(hits, b"\n")) == b"/a.mp4\n/b.jpg\n"
 
 
 def test_an_item_without_a_file_has_no_path_to_print() -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mmsearch.present.previews import BOX, draw, previews
 from mmsearch.present.terminal import Graphics
-from tests.present.samples import SCREEN
+from tests.present.samples import SCREEN, hit
 
 
 def picture(width: int, height: int) -> Image.Image:
@@ -129,10 +129,11 @@ def test_previews_come_in_order_and_none_stands_for_what_cannot_be_shown(tmp_pat
     picture(40, 20).save(good)
     broken.write_bytes(b"not a picture")
     terminal = replace(SCREEN, graphics="blocks")
-    shown = list(previews([good, missing, broken, None, tmp_path / "notes.txt", good], terminal))
-    assert [preview is not None for preview in shown] == [True, False, False, False, False, True]
+    hits = [hit(path) for path in (good, missing, broken, None, good)]
+    shown = list(previews(hits, terminal))
+    assert [preview is not None for preview in shown] == [True, False, False, False, True]
     assert shown[0] is not None and (shown[0].info.width, shown[0].info.height) == (40, 20)
 
 
 def test_a_terminal_without_graphics_decodes_nothing(tmp_path: Path) -> None:
-    assert list(previews([tmp_path / "missing.jpg"], SCREEN)) == [None]
+    assert list(previews([hit(tmp_path / "missing.jpg")], SCREEN)) == [None]

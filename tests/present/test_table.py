@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mmsearch.present.table import size_text, span_text, table
+from mmsearch.present.table import size_text, table
 from mmsearch.present.terminal import Terminal
-from tests.present.samples import PIPE, SCREEN, hit
+from mmsearch.types import Hit
+from tests.media.recordings import BLUE, RED, shots, tone, write_sound, write_video
+from tests.present.samples import AUDIO, PIPE, SCREEN, TEXT, VIDEO, hit
 
 
 @pytest.fixture
@@ -69,12 +71,70 @@ def test_odd_names_are_escaped_and_never_break_a_row(tmp_path: Path) -> None:
     assert text.count("\n") == 1
 
 
-def test_places_in_sounds_and_passages_of_texts_are_shown(photo: Path) -> None:
-    found = hit(photo, start_ms=72_000, end_ms=3_725_000, text="a  long\npassage " * 20)
-    row, passage = "".join(table([found], PIPE)).splitlines()
-    assert row.endswith("dog.png  1:12-1:02:05")
-    assert passage.startswith("     a long passage") and passage.endswith("…")
-    assert len(passage) <= 80
+def rows(*hits: Hit, columns: int = 80) -> list[str]:
+    return "".join(table(hits, replace(PIPE, columns=columns))).splitlines()
+
+
+def test_a_hit_in_a_sound_or_video_has_its_time(photo: Path) -> None:
+    assert rows(hit(photo, modality=AUDIO, start_ms=72_000, end_ms=3_725_000))[0].endswith("dog.png  1:12-1:02:05")
+    assert rows(hit(photo, modality=VIDEO, start_ms=12_000, end_ms=12_400))[0].endswith("dog.png  0:12")
+    heard = hit(photo, modality=VIDEO, matched=AUDIO, start_ms=10_000, end_ms=15_000)
+    assert rows(heard)[0].endswith("dog.png  sound 0:10-0:15")
+
+
+def test_a_hit_in_a_text_has_its_page_and_the_beginning_of_its_passage_on_one_line(photo: Path) -> None:
+    row, passage = rows(hit(photo, modality=TEXT, text="a  long\npassage " * 20, page=3))
+    assert row.endswith("dog.png  page 3")
+    assert passage.startswith("     a long passage") and passage.endswith(" passage…")
+    assert 60 < len(passage) <= 80
+
+
+def test_words_that_are_no_passage_say_what_they_are(photo: Path) -> None:
+    assert rows(hit(photo, matched=TEXT, text="two dogs"))[1] == "     caption: two dogs"
+    row, passage = rows(hit(photo, modality=VIDEO, matched=TEXT, text="Woof!", start_ms=2000, end_ms=4000))
+    assert row.endswith("dog.png  0:02-0:04")
+    assert passage == "     subtitle: Woof!"
+
+
+def test_other_places_of_an_item_are_one_line_under_it(photo: Path) -> None:
+    others = tuple(hit(photo, modality=VIDEO, start_ms=ms) for ms in (65_000, 40_000))
+    _, line = rows(hit(photo, modality=VIDEO, start_ms=12_000, others=others))
+    assert line == "     also at 0:40, 1:05"
+    text = "".join(table([hit(photo, modality=VIDEO, start_ms=12_000, others=others)], SCREEN))
+    assert "     \x1b[2malso at 0:40, 1:05\x1b[0m\n" in text
+
+
+def test_kinds_are_told_where_there_are_several(photo: Path) -> None:
+    alone = rows(hit(photo), hit(photo, rank=2))
+    assert not any("image" in row for row in alone)
+    mixed = rows(hit(photo), hit(photo, rank=2, modality=AUDIO))
+    assert [row.split()[3] for row in mixed] == ["image", "audio"]
+    assert mixed[0].index("2023-11-14") == mixed[1].index("2023-11-14")
+    heading, *_ = "".join(table([hit(photo), hit(photo, modality=TEXT)], replace(SCREEN, colour=False))).splitlines()
+    assert heading.split() == ["#", "relevance", "type", "size", "changed", "path"]
+
+
+def test_a_text_has_no_picture_but_room_for_its_passage(photo: Path) -> None:
+    terminal = replace(SCREEN, graphics="blocks", columns=60)
+    found = [hit(photo), hit(photo, rank=2, modality=TEXT, text="many words of a note " * 20)]
+    text = "".join(table(found, terminal, base=photo.parent))
+    picture, note = text.split("\n\n")[:2]
+    assert "▀" in picture and "▀" not in note
+    lines = [line.strip() for line in shown(note).split("\n")]
+    assert lines[0].endswith("2  dog.png") and lines[2].startswith("text  ")
+    assert len(lines) == 6 and lines[5].endswith("…")
+    assert all(len(line) <= 37 for line in lines)
+
+
+def test_videos_and_sounds_beside_their_pictures_say_how_long_they_are(tmp_path: Path) -> None:
+    frames = write_video(tmp_path / "a.mp4", shots((RED, 2), (BLUE, 3)))
+    sound = write_sound(tmp_path / "a.wav", tone(75, rate=8000), rate=8000)
+    found = [hit(frames, modality=VIDEO, start_ms=3000), hit(sound, rank=2, modality=AUDIO, start_ms=0, end_ms=5000)]
+    text = "".join(table(found, replace(SCREEN, graphics="blocks"), base=tmp_path))
+    first, second = text.split("\n\n")[:2]
+    assert "1  a.mp4  0:03" in first and "video  64 × 48  0:05" in first
+    assert "2  a.wav  0:00-0:05" in second and "audio  1:15" in second
+    assert "▀" in first and "▀" in second
 
 
 def test_an_item_without_a_file_goes_by_its_number() -> None:
@@ -125,9 +185,3 @@ def test_previews_can_be_turned_off(photo: Path) -> None:
 )  # fmt: skip
 def test_sizes_are_said_in_powers_of_a_thousand(size_bytes: int, text: str) -> None:
     assert size_text(size_bytes) == text
-
-
-def test_spans_are_said_as_clock_times() -> None:
-    assert span_text(None, None) == ""
-    assert span_text(12_000, None) == "0:12"
-    assert span_text(12_000, 17_900) == "0:12-0:17"
