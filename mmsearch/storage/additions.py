@@ -56,7 +56,7 @@ def add_parts(connection: Connection, library: Path, parts: Sequence[Part]) -> t
         The segment ids, in order.
 
     Raises:
-        ValueError: An item to continue is not there.
+        ValueError: An item to continue is not there, or complete.
     """
     growing: dict[int, tuple[Modality, int]] = {}
     rows: list[tuple[int, Modality, int, NewSegment]] = []
@@ -64,7 +64,7 @@ def add_parts(connection: Connection, library: Path, parts: Sequence[Part]) -> t
         if part.item_id not in growing:
             found = connection.execute(sql.GROWING, {"item": part.item_id}).one_or_none()
             if found is None:
-                raise ValueError("an item to continue is not there")
+                raise ValueError("an item to continue is not there, or complete")
             growing[part.item_id] = (Modality(found[0]), 0 if found[1] is None else found[1] + 1)
         modality, ordinal = growing[part.item_id]
         rows += [(part.item_id, modality, next_, segment) for next_, segment in enumerate(part.segments, start=ordinal)]
@@ -137,6 +137,7 @@ def _item_row(item_id: int, item: NewItem) -> dict[str, Any]:
         **_info_values(item.info),
         "metadata": json.dumps(dict(item.metadata)) if item.metadata else None,
         "sidecars": item.sidecars,
+        "complete": int(item.complete),
     }
 
 

@@ -14,7 +14,15 @@ from mmsearch.storage.changes import Copy, FailedFile, Move, Touch
 from mmsearch.storage.session import GROUP
 from mmsearch.storage.values import last_id, place_of, stored_text, stored_time
 
-__all__ = ["add_failures", "copy_items", "forget_failures", "move_items", "remove_items", "touch_items"]
+__all__ = [
+    "add_failures",
+    "copy_items",
+    "forget_failures",
+    "index_passages",
+    "move_items",
+    "remove_items",
+    "touch_items",
+]
 
 
 def remove_items(connection: Connection, ids: Iterable[int]) -> None:
@@ -64,7 +72,7 @@ def copy_items(connection: Connection, copies: Sequence[Copy]) -> None:
             segment_id += 1
             new_segments.append({"new": segment_id, "new_item": item_id, "old": old})
     if sql.COPY_ITEM.run(connection, made) < len(made):
-        raise ValueError("an item to copy is not there")
+        raise ValueError("an item to copy is not there, or not complete")
     sql.COPY_SEGMENT.run(connection, new_segments)
     sql.COPY_VECTORS.run(connection, [{"new": row["new"], "old": row["old"]} for row in new_segments])
     # Only now may an occupant of a place go: it can be the source of a copy.
@@ -91,6 +99,11 @@ def add_failures(connection: Connection, failed: Sequence[FailedFile]) -> None:
 def forget_failures(connection: Connection, places: Iterable[tuple[int, str]]) -> None:
     """Forget unreadable files by root and path."""
     sql.FORGET.run(connection, [place_of(root_id, path) for root_id, path in places])
+
+
+def index_passages(connection: Connection, after_segment_id: int) -> None:
+    """Enter the texts of new segments into full-text search, at the end of the batch that added them."""
+    connection.execute(sql.INDEX_PASSAGES, {"after": after_segment_id})
 
 
 def _segments_of(connection: Connection, item_ids: Iterable[int]) -> dict[int, list[int]]:

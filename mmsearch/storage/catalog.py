@@ -197,8 +197,10 @@ class Catalog(CatalogReader):
                 the same place.
         """
         from mmsearch.storage import additions, batch
+        from mmsearch.storage.values import last_id
 
         with self._writing().transaction() as connection:
+            last_segment = last_id(connection, "segments")
             batch.remove_items(connection, removed)
             batch.forget_failures(connection, forgotten)
             batch.move_items(connection, moves)
@@ -208,6 +210,7 @@ class Catalog(CatalogReader):
             ids += additions.add_parts(connection, self.path, parts)
             additions.complete_items(connection, completed)
             batch.add_failures(connection, failures)
+            batch.index_passages(connection, last_segment)
         return ids
 
     def _writing(self) -> CatalogWriter:

@@ -57,7 +57,11 @@ def vector_rows(
 
 
 def _key(connection: Connection, collection: Collection, dim: int) -> int:
-    found = connection.execute(select(collections.c.id).where(collections.c.name == collection.name)).scalar()
+    found = connection.execute(
+        select(collections.c.id).where(
+            collections.c.encoder == collection.encoder_id, collections.c.modality == collection.modality.value
+        )
+    ).scalar()
     if found is None:
         values = {
             "name": collection.name,

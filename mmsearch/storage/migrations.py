@@ -108,6 +108,7 @@ _SECOND = (
     """CREATE INDEX segments_by_item_modality ON segments (modality, item_modality)
         WHERE item_modality IS NOT NULL""",
     "ALTER TABLE items ADD COLUMN sidecars INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE items ADD COLUMN complete INTEGER NOT NULL DEFAULT 1",
     "ALTER TABLE failures ADD COLUMN sidecars INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE encoders RENAME TO collections",
     "ALTER TABLE collections ADD COLUMN encoder TEXT NOT NULL DEFAULT ''",
@@ -117,13 +118,14 @@ _SECOND = (
     "CREATE INDEX vectors_by_collection ON vectors (collection_id, segment_id)",
     "CREATE TABLE encoders (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, dim INTEGER NOT NULL)",
     "INSERT INTO encoders (name, dim) SELECT name, dim FROM collections ORDER BY id",
+    "CREATE VIEW passage_texts AS SELECT id, text FROM segments WHERE text IS NOT NULL",
     """CREATE VIRTUAL TABLE passages USING fts5(
-        text, content = 'segments', content_rowid = 'id', tokenize = 'unicode61 remove_diacritics 2')""",
-    "INSERT INTO passages (rowid, text) SELECT id, text FROM segments WHERE text IS NOT NULL",
-    """CREATE TRIGGER passage_added AFTER INSERT ON segments WHEN NEW.text IS NOT NULL BEGIN
-        INSERT INTO passages (rowid, text) VALUES (NEW.id, NEW.text);
-    END""",
-    """CREATE TRIGGER passage_removed AFTER DELETE ON segments WHEN OLD.text IS NOT NULL BEGIN
+        text, content = 'passage_texts', content_rowid = 'id', tokenize = 'unicode61 remove_diacritics 2')""",
+    "INSERT INTO passages (passages) VALUES ('rebuild')",
+    # What is added is entered by `batch.index_passages`, once for each batch: from a trigger, FTS5 would write its
+    # index to the file after every row, which takes three times as long. Taking out what is not in would damage it.
+    """CREATE TRIGGER passage_removed AFTER DELETE ON segments
+        WHEN OLD.text IS NOT NULL AND EXISTS (SELECT 1 FROM passages_docsize WHERE id = OLD.id) BEGIN
         INSERT INTO passages (passages, rowid, text) VALUES ('delete', OLD.id, OLD.text);
     END""",
 )

@@ -79,6 +79,7 @@ items = Table(
     Column("duration_ms", Integer),
     Column("metadata", Text),
     Column("sidecars", Integer, nullable=False, server_default="0"),
+    Column("complete", Integer, nullable=False, server_default="1"),
     UniqueConstraint("root_id", "path"),
     sqlite_autoincrement=True,
 )

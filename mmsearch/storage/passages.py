@@ -15,40 +15,59 @@ from mmsearch.types import Filters
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["expression", "match_text"]
+__all__ = ["match_text", "terms_of"]
 
 # A whole document may be the query; its first words say what it is about.
 MOST_TERMS = 64
+# In fewer texts than these, all matches are ranked in no time.
+MANY_TEXTS = 10_000
 
 _TERM = re.compile(r'"([^"]*)"|([^\s"]+)')
 
 
 def match_text(session: Session, query: str, k: int, filters: Filters) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Find the k segments that match best; see `CatalogReader.match_text`."""
-    wanted = expression(query)
-    if not wanted or (filters.modalities is not None and not filters.modalities):
-        return np.empty(0, np.int64), np.empty(0, np.float32)
-    join, values = "", [wanted]
-    if filters.modalities is not None:
-        names = sorted(modality.value for modality in filters.modalities)
-        among = ",".join("?" * len(names))
-        join = f"JOIN segments s ON s.id = passages.rowid AND (s.modality IN ({among}) OR s.item_modality IN ({among}))"
-        values = [*names, *names, wanted]
-    # FTS5 gives BM25 as numbers below zero, the best first (https://www.sqlite.org/fts5.html#the_bm25_function).
-    rows: list[Any] = session.rows(
-        f"SELECT passages.rowid, -rank FROM passages {join} WHERE passages MATCH ? ORDER BY rank LIMIT ?",
-        [*values, k],
-    )
+    with session.snapshot():
+        wanted = " OR ".join(_telling(session, terms_of(query)))
+        if not wanted or (filters.modalities is not None and not filters.modalities):
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        join, values = "", [wanted]
+        if filters.modalities is not None:
+            names = sorted(modality.value for modality in filters.modalities)
+            among = ",".join("?" * len(names))
+            join = (
+                "JOIN segments s ON s.id = passages.rowid"
+                f" AND (s.modality IN ({among}) OR s.item_modality IN ({among}))"
+            )
+            values = [*names, *names, wanted]
+        # FTS5 gives BM25 as numbers below zero, the best first (https://www.sqlite.org/fts5.html#the_bm25_function).
+        rows: list[Any] = session.rows(
+            f"SELECT passages.rowid, -rank FROM passages {join} WHERE passages MATCH ? ORDER BY rank LIMIT ?",
+            [*values, k],
+        )
     ids, scores = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [])
     return np.array(ids, np.int64), np.array(scores, np.float32)
 
 
-def expression(query: str) -> str:
-    """The expression of FTS5 that asks for any of the words and quoted phrases; empty where there are none."""
+def terms_of(query: str) -> list[str]:
+    """The words and quoted phrases of a query, each once, as strings of FTS5 in which nothing has a meaning."""
     terms: dict[str, str] = {}
     for term in _terms(query):
-        terms.setdefault(term.casefold(), term)
-    return " OR ".join(f'"{term}"' for term in islice(terms.values(), MOST_TERMS))
+        terms.setdefault(term.casefold(), f'"{term}"')
+    return list(islice(terms.values(), MOST_TERMS))
+
+
+def _telling(session: Session, terms: list[str]) -> list[str]:
+    """The terms without those in half of all texts or more, unless all are such.
+
+    FTS5 gives them no weight beside others, and yet looks at every text that has one: "the" alone would take most of
+    the time.
+    """
+    ((texts,),) = session.rows("SELECT count(*) FROM passages_docsize")
+    if len(terms) < 2 or texts < MANY_TEXTS:
+        return terms
+    count = "SELECT count(*) FROM passages WHERE passages MATCH ?"
+    return [term for term in terms if 2 * session.rows(count, (term,))[0][0] < texts] or terms
 
 
 def _terms(query: str) -> Iterator[str]:

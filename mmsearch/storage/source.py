@@ -10,7 +10,7 @@ import numpy as np
 
 from mmsearch.storage.encoders import dim_of
 from mmsearch.storage.session import Session
-from mmsearch.types import Collection, Filters, Modality, Watermark
+from mmsearch.types import Collection, Filters, Watermark
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -114,7 +114,7 @@ def select_segments(session: Session, collection: Collection, filters: Filters) 
         rows = session.rows("SELECT segment_id FROM vectors WHERE collection_id = ? ORDER BY segment_id", (key,))
     else:
         # Only through their items can they pass, and few segments are of another modality than their item.
-        wanted = _names(filters.modalities)
+        wanted = sorted(modality.value for modality in filters.modalities)
         rows = session.rows(
             "SELECT v.segment_id FROM segments s CROSS JOIN vectors v"
             f" WHERE s.modality = ? AND s.item_modality IN ({','.join('?' * len(wanted))})"
@@ -124,12 +124,11 @@ def select_segments(session: Session, collection: Collection, filters: Filters) 
     return np.fromiter((row[0] for row in rows), np.int64, len(rows))
 
 
-def _names(modalities: Iterable[Modality]) -> list[str]:
-    return sorted(modality.value for modality in modalities)
-
-
 def _key_of(session: Session, collection: Collection) -> int | None:
-    found = session.rows("SELECT id FROM collections WHERE name = ?", (collection.name,))
+    found = session.rows(
+        "SELECT id FROM collections WHERE encoder = ? AND modality = ?",
+        (collection.encoder_id, collection.modality.value),
+    )
     return int(found[0][0]) if found else None
 
 

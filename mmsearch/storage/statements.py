@@ -6,12 +6,24 @@ from collections.abc import Iterable, Mapping
 from operator import itemgetter
 from typing import Any, cast
 
-from sqlalchemy import Connection, bindparam, delete, insert, literal_column, null, or_, select, text, update
+from sqlalchemy import (
+    Connection,
+    Integer,
+    bindparam,
+    case,
+    delete,
+    insert,
+    literal_column,
+    not_,
+    null,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from mmsearch.storage.changes import UNFINISHED_NS
 from mmsearch.storage.models import failures, items, segments, vectors
 
 __all__ = [
@@ -28,6 +40,7 @@ __all__ = [
     "FORGET",
     "FORGET_OF_ITEM",
     "GROWING",
+    "INDEX_PASSAGES",
     "LAST_ID",
     "LIFT",
     "PUT",
@@ -61,6 +74,10 @@ class Statement:
 _OWN = ("id", "root_id", "path", "key", "size_bytes", "mtime_ns", "sidecars")
 _SHARED = [column for column in items.c if column.name not in _OWN]
 _SEGMENT_SHARED = [column for column in segments.c if column.name not in ("id", "item_id")]
+_ONE = literal_column("1", Integer)
+_COMPLETE = items.c.complete == _ONE
+# An item that still grows keeps its time, whatever becomes of its file.
+_MTIME = case((_COMPLETE, bindparam("mtime")), else_=items.c.mtime_ns)
 _INFO = ("width", "height", "taken_at", "camera", "latitude", "longitude", "duration_ms")
 
 REMOVE = Statement(delete(items).where(items.c.id == bindparam("item")))
@@ -70,12 +87,12 @@ LIFT = Statement(update(items).where(items.c.id == bindparam("item")).values(roo
 PUT = Statement(
     update(items)
     .where(items.c.id == bindparam("item"))
-    .values(root_id=bindparam("root"), path=bindparam("raw"), mtime_ns=bindparam("mtime"), sidecars=bindparam("beside"))
+    .values(root_id=bindparam("root"), path=bindparam("raw"), mtime_ns=_MTIME, sidecars=bindparam("beside"))
 )
 TOUCH = Statement(
     update(items)
     .where(items.c.id == bindparam("item"))
-    .values(size_bytes=bindparam("size"), mtime_ns=bindparam("mtime"), sidecars=bindparam("beside"))
+    .values(size_bytes=bindparam("size"), mtime_ns=_MTIME, sidecars=bindparam("beside"))
 )
 COMPLETE = Statement(
     update(items)
@@ -83,6 +100,7 @@ COMPLETE = Statement(
     .values(
         content_hash=bindparam("hash"),
         mtime_ns=bindparam("mtime"),
+        complete=_ONE,
         **{name: bindparam(f"new_{name}") for name in _INFO},
     )
 )
@@ -91,7 +109,7 @@ COPY_ITEM = Statement(
         ["id", "size_bytes", "mtime_ns", *[column.name for column in _SHARED]],
         select(bindparam("new"), bindparam("size"), bindparam("mtime"), *_SHARED).where(
             items.c.id == bindparam("item"),
-            or_(items.c.content_hash.is_not(None), items.c.mtime_ns != literal_column(str(UNFINISHED_NS))),
+            _COMPLETE,
         ),
     )
 )
@@ -126,7 +144,7 @@ SEGMENTS_OF = (
     .where(segments.c.item_id.in_(bindparam("wanted", expanding=True)))
     .order_by(segments.c.item_id, segments.c.ordinal)
 )
-# The modality of an item and the last of its ordinals, if it has any.
+# The modality of an item that is not complete and the last of its ordinals, if it has any.
 GROWING = select(
     items.c.modality,
     select(segments.c.ordinal)
@@ -134,5 +152,8 @@ GROWING = select(
     .order_by(segments.c.ordinal.desc())
     .limit(1)
     .scalar_subquery(),
-).where(items.c.id == bindparam("item"))
+).where(items.c.id == bindparam("item"), not_(_COMPLETE))
 LAST_ID = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
+INDEX_PASSAGES = text(
+    "INSERT INTO passages (rowid, text) SELECT id, text FROM segments WHERE id > :after AND text IS NOT NULL"
+)

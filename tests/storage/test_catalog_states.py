@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from mmsearch.storage.catalog import Catalog
 from mmsearch.storage.changes import Copy, FailedFile, Move, Touch
 from mmsearch.types import KnownFile
-from tests.storage.making import RECORD, content_hash, embedding, new_item
+from tests.storage.making import RECORD, content_hash, embedding, image_source, new_item
 
 NAMES = st.sampled_from(["a", "b", "c/d", "é", "\udcff\n"])
 CONTENTS = st.integers(1, 4)
