@@ -19,8 +19,8 @@ __all__ = ["COMMANDS", "app"]
 # Name -> module whose `app` it is, and its line in the help. The modules are imported on use: building the options of
 # every command takes a third of the time that `mmsearch --help` may take.
 COMMANDS = {
-    "index": ("mmsearch.cli.index", "Index photos, or bring an index up to date."),
-    "query": ("mmsearch.cli.query", "Search by words, by pictures, or by both."),
+    "index": ("mmsearch.cli.index", "Index photos, texts, sounds and videos."),
+    "query": ("mmsearch.cli.query", "Search by words, by files, or by both."),
     "status": ("mmsearch.cli.status", "Show what a library holds."),
     "models": ("mmsearch.cli.models", "List, fetch, find and remove models."),
     "eval": ("mmsearch.cli.evaluate", "Measure a model on captions or class folders."),
@@ -30,9 +30,10 @@ COMMANDS = {
 
 _EXAMPLES = """\b
 Examples:
-  mmsearch index ./photos
+  mmsearch index ~/Media ~/Notes
   mmsearch query "a dog on the beach"
   mmsearch query ./cat.jpg -k 20
+  mmsearch query "a dog barking" --type audio,video
   mmsearch query dog + ./pool.jpg - leash --json
 """
 
@@ -116,4 +117,4 @@ def mmsearch(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Search your photos by meaning, on your own machine."""
+    """Search your photos, videos, sounds and notes by meaning, on your own machine."""

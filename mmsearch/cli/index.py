@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli.options import Device, Library, Model, Offline, Precision, command_app
+from mmsearch.cli.options import Device, Library, Models, Offline, Precision, command_app
 from mmsearch.cli.output import note, notes, write_lines
 from mmsearch.cli.parameters import PlainCommand
 from mmsearch.errors import UsageError
@@ -18,9 +18,11 @@ __all__ = ["app"]
 _EXAMPLES = """\b
 Examples:
   mmsearch index ./photos
+  mmsearch index ~/Media ~/Notes
   mmsearch index ~/Pictures /mnt/camera --ignore "*.tmp.jpg"
   mmsearch index ./photos --library ./photos/.mmsearch
   mmsearch index ./photos --model open_clip/ViT-B-32/laion2b_s34b_b79k --library ./clip
+  mmsearch index ~/Media --model open_clip/... --model clap/... --library ./both
 
 \b
 Exit codes: 0 also when files were skipped (they are listed), 1 when it failed,
@@ -34,7 +36,7 @@ app = command_app()
 def index(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", show_default=False, hidden=True)],
     library: Library = None,
-    model: Model = None,
+    model: Models = None,
     ignore: Annotated[
         list[str] | None,
         typer.Option("--ignore", metavar="GLOB", show_default=False, help="Pass over such names; can be repeated."),
@@ -46,22 +48,25 @@ def index(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try files again that could not be read before.")
     ] = False,
+    captions: Annotated[
+        bool, typer.Option("--captions/--no-captions", help="Whether captions beside photos belong to them.")
+    ] = True,
     batch_size: Annotated[
         int | None,
-        typer.Option("--batch-size", metavar="N", show_default=False, help="Photos that go through the model at once."),
+        typer.Option("--batch-size", metavar="N", show_default=False, help="Segments that go through a model at once."),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option("--threads", metavar="N", show_default=False, help="Threads that decode photos.")
+        int | None, typer.Option("--threads", metavar="N", show_default=False, help="Threads that read files.")
     ] = None,
     device: Device = None,
     precision: Precision = None,
     offline: Offline = False,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON object on stdout.")] = False,
 ) -> int:
-    """Index photos, or bring an index up to date.
+    """Index photos, texts, sounds and videos.
 
-    PATH is a file or a folder. Only what is new or changed is embedded; what was moved or copied is recognised, and
-    what was deleted is removed from the library. Ctrl-C saves everything so far.
+    PATH is a file or a folder. An index that is there is brought up to date: only what is new or changed is embedded,
+    what was moved or copied is recognised, and what was deleted is removed. Ctrl-C saves everything so far.
     """
     for name, value in (("--batch-size", batch_size), ("--threads", threads)):
         if value is not None and value < 1:
@@ -79,12 +84,13 @@ def index(
         batch_size=batch_size,
         threads=threads,
         retry_failed=retry_failed,
+        captions=captions,
     )
     _check_paths(paths, library)
     with (
         SearchEngine.open(
             library,
-            model=model,
+            model=_models(model),
             create=True,
             read_only=False,
             offline=offline,
@@ -104,6 +110,16 @@ def index(
 
         write_lines([json_line(summary_dict(summary))])
     return 130 if summary.interrupted else 0
+
+
+def _models(named: list[str] | None) -> tuple[str, ...] | None:
+    """Each model once, in the order given: they may be repeated, or several of them joined by commas."""
+    if named is None:
+        return None
+    models = tuple(dict.fromkeys(name.strip() for names in named for name in names.split(",")))
+    if "" in models:
+        raise UsageError("--model needs a name.", hint="To see which models there are: mmsearch models list")
+    return models or None
 
 
 def _check_paths(paths: list[Path], library: Path | None) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Device", "Json", "Library", "Model", "Offline", "Precision", "command_app"]
+__all__ = ["Device", "Json", "Library", "Model", "Models", "Offline", "Precision", "command_app"]
 
 Library = Annotated[
     Path | None,
@@ -21,6 +21,15 @@ Library = Annotated[
 Model = Annotated[
     str | None,
     typer.Option("--model", metavar="ID", show_default=False, help="A model from: mmsearch models list"),
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        metavar="ID",
+        show_default=False,
+        help="A model from: mmsearch models list. Several can be given, each for what it can embed.",
+    ),
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Never fetch a model.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,12 +16,17 @@ from mmsearch.cli.output import note, write, write_bytes, write_lines
 from mmsearch.cli.parameters import PlainCommand
 from mmsearch.errors import UsageError
 
+if TYPE_CHECKING:
+    from mmsearch.types import Hit
+
 __all__ = ["app"]
 
 _EXAMPLES = """\b
 Examples:
   mmsearch query "a dog on the beach"
   mmsearch query ./cat.jpg -k 20
+  mmsearch query "a dog barking" --type audio,video --open
+  mmsearch query ./photo.jpg --type text
   mmsearch query dog + ./pool.jpg - leash
   mmsearch query 2:dog + beach
   mmsearch query - < photo.jpg
@@ -61,22 +66,30 @@ def query(
     library: Library = None,
     types: Annotated[
         str | None,
-        typer.Option("--type", metavar="T,...", show_default=False, help="Only items of these types, such as image."),
+        typer.Option(
+            "--type", metavar="T,...", show_default=False, help="Only these types: text, image, audio, video."
+        ),
     ] = None,
     rerank: Annotated[
         bool | None,
         typer.Option("--rerank/--no-rerank", show_default=False, help="Re-read the best hits; by itself if possible."),
     ] = None,
+    segments: Annotated[
+        bool, typer.Option("--segments", help="Each place of an item that matches on a line of its own.")
+    ] = False,
+    open_best: Annotated[
+        bool, typer.Option("--open", help="Open the best hit, a sound or video at its second where a player can.")
+    ] = False,
     as_json: Json = False,
     paths: Annotated[bool, typer.Option("--paths", help="Paths alone, one a line.")] = False,
     print0: Annotated[bool, typer.Option("--print0", help="Paths alone, each followed by a zero byte.")] = False,
     no_preview: Annotated[bool, typer.Option("--no-preview", help="No pictures in the table.")] = False,
     model: Model = None,
 ) -> int:
-    """Search by words, by pictures, or by both.
+    """Search by words, by files, or by both.
 
-    A TERM is words, a picture file, or - for standard input. Terms are joined with + and -, which pushes away; 2:dog
-    counts double. Words that follow one another are one term.
+    A TERM is words, an image, sound, video or text file, or - for standard input. Terms are joined with + and -, which
+    pushes away; 2:dog counts double. Words that follow one another are one term.
     """
     if as_json + paths + print0 > 1:
         raise UsageError("Only one of --json, --paths and --print0 can be given.", hint="See: mmsearch query --help")
@@ -99,22 +112,38 @@ def query(
         note("No match.")
         note("To see what the library holds: mmsearch status")
         return 1
+    shown = [place for hit in hits for place in hit.unfolded()] if segments else hits
     if as_json:
         from mmsearch.present.jsonl import json_lines
 
-        write_lines(json_lines(hit.to_dict() for hit in hits))
+        write_lines(json_lines(hit.to_dict() for hit in shown))
     elif paths or print0:
         from mmsearch.present.paths import path_bytes
 
-        write_bytes(path_bytes(hits, b"\0" if print0 else b"\n"))
+        write_bytes(path_bytes(shown, b"\0" if print0 else b"\n"))
     else:
         from mmsearch.present.table import table
         from mmsearch.present.terminal import describe
 
-        write(table(hits, describe(sys.stdout), previews=not no_preview, base=Path.cwd()))
+        write(table(shown, describe(sys.stdout), previews=not no_preview, base=Path.cwd()))
         if hits[0].relevance < _DOUBTFUL:
             note("There is no good match; these come nearest.")
+    if open_best:
+        _open(hits[0])
     return 0
+
+
+def _open(hit: Hit) -> None:
+    """Open a hit; its path and time are told first, whatever comes of it."""
+    from mmsearch.present.paths import shown_path
+    from mmsearch.present.places import clock, place_text
+    from mmsearch.present.player import open_hit
+
+    if hit.path is not None:
+        note("  ".join(filter(None, (f"Opening {shown_path(hit.path)}", place_text(hit)))))
+    player = open_hit(hit)
+    if hit.start_ms and not player.jumps:
+        note(f"{player.name} starts at the beginning; go to {clock(hit.start_ms)}.")
 
 
 def _standard_input() -> bytes:

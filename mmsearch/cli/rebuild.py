@@ -32,9 +32,9 @@ def rebuild(
     ] = "auto",
     as_json: Json = False,
 ) -> int:
-    """Make the vector index of a library anew.
+    """Make the vector indexes of a library anew.
 
-    No photo is read for it: the catalog holds every vector. Auto takes the kind that suits the number of vectors.
+    No file is read for it: the catalog holds every vector. Auto takes the kind that suits the number of vectors.
     """
     if kind not in _KINDS:
         raise UsageError(f"There is no kind of index {kind!r}.", hint=f"Kinds: {', '.join(_KINDS)}.")
@@ -44,8 +44,9 @@ def rebuild(
     from mmsearch.present.report import index_text
 
     with SearchEngine.open(library, read_only=False, offline=True) as engine:
-        index = engine.rebuild(kind=kind)
-    note(f"Index: {index_text(index)}")
+        indexes = engine.rebuild(kind=kind)
+    for index in indexes:
+        note(f"Index of {index['modality']}: {index_text(index)}")
     if as_json:
-        write_lines([json_line(index)])
+        write_lines(json_line(index) for index in indexes)
     return 0

@@ -14,8 +14,8 @@ from tests.cli.conftest import Invoke
 def test_status_tells_what_a_library_holds(invoke: Invoke, library: Path, photos: Path) -> None:
     result = invoke("status", "--library", library)
     assert (result.exit_code, result.stderr) == (0, "")
-    for fact in ("12 image", "12 segments", "hashing (64 dimensions)", "flat: 12 vectors", f"{photos}: 12 items",
-                 "1 file; to list them"):  # fmt: skip
+    for fact in ("Items     12 photos", "Segments  12", "hashing (64 dimensions)", "flat: 12 vectors",
+                 f"{photos}: 12 items", "1 file; to list them"):  # fmt: skip
         assert fact in result.stdout
 
 

@@ -153,7 +153,7 @@ def test_ctrl_c_on_a_terminal_saves_and_the_next_run_goes_on(tmp_path: Path) -> 
     arguments = ("index", tmp_path / "photos", "--library", tmp_path / "lib", "--model", "hashing")
     code, shown = on_terminal(*arguments, "--batch-size", 1, "--threads", 1, interrupt_at=b"of 1,500")
     assert code == 130
-    saved = re.search(rb"Saved ([\d,]+) photos?\. Run the same command again to go on\.\r\n$", shown)
+    saved = re.search(rb"Saved ([\d,]+) files?\. Run the same command again to go on\.\r\n$", shown)
     assert saved is not None
     count = int(saved[1].replace(b",", b""))
     assert count < 1500

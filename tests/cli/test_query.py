@@ -3,12 +3,16 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from mmsearch.cli.query import _apart
+from mmsearch.engine import SearchEngine
+from mmsearch.types import Hit, Modality
 from tests.cli.conftest import ODD_NAME, Invoke
 
 KEYS = [
@@ -23,6 +27,11 @@ KEYS = [
     "text",
     "item_id",
     "segment_id",
+    "start_char",
+    "end_char",
+    "page",
+    "matched",
+    "others",
 ]
 
 
@@ -158,7 +167,7 @@ def test_types_filter_and_none_left_is_no_match(invoke: Invoke, library: Path) -
 def test_a_type_that_does_not_exist_is_wrong_usage(invoke: Invoke, library: Path, types: str) -> None:
     result = invoke("query", "x", "--type", types, "--library", library)
     assert result.exit_code == 2
-    assert "audio, image, text, video" in result.stderr
+    assert all(name in result.stderr for name in ("audio", "image", "text", "video"))
 
 
 @pytest.mark.parametrize("flags", [("--json", "--paths"), ("--paths", "--print0"), ("--json", "--paths", "--print0")])
@@ -211,3 +220,107 @@ def test_a_picture_larger_than_any_in_the_library_can_be_asked_for(invoke: Invok
     Image.new("RGB", (900, 500), "teal").save(buffer, "JPEG")
     result = invoke("query", "-", "-k", 1, "--library", library, "--json", stdin=buffer.getvalue())
     assert os.fsencode(str(rows(result.stdout)[0]["path"])).endswith(ODD_NAME)
+
+
+@pytest.fixture
+def mixed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Hit]:
+    """Hits of all kinds, found by a search whatever was asked for: these tests look at what becomes of them."""
+    for name in ("clip.mp4", "bark.ogg", "note.md", "dog.jpg"):
+        (tmp_path / name).write_bytes(b"content")
+    facts: dict[str, Any] = {"score": 0.5, "relevance": 0.6, "stage": "fused", "segment_id": 1}
+    clip: dict[str, Any] = facts | {
+        "rank": 1, "item_id": 1, "modality": Modality.VIDEO, "path": tmp_path / "clip.mp4",
+    }  # fmt: skip
+    others = (
+        Hit(**clip | {"segment_id": 8, "start_ms": 40_000, "matched": Modality.VIDEO}),
+        Hit(**clip | {"segment_id": 9, "start_ms": 5000, "end_ms": 10_000, "matched": Modality.AUDIO}),
+    )
+    hits = [
+        Hit(**clip, start_ms=12_500, matched=Modality.VIDEO, others=others),
+        Hit(**facts, rank=2, item_id=2, modality=Modality.AUDIO, path=tmp_path / "bark.ogg", start_ms=0, end_ms=2000),
+        Hit(**facts, rank=3, item_id=3, modality=Modality.TEXT, path=tmp_path / "note.md", text="A dog barked."),
+        Hit(**facts, rank=4, item_id=4, modality=Modality.IMAGE, path=tmp_path / "dog.jpg"),
+    ]
+    monkeypatch.setattr(SearchEngine, "search", lambda *_, **__: hits)
+    return hits
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Callable[..., dict[str, str]]:
+    """An environment whose only programs are small scripts that write down how they were called."""
+
+    def installed(*names: str) -> dict[str, str]:
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        for name in names:
+            script = folder / name
+            script.write_text(f'#!/bin/sh\nprintf "%s\\n" {name} "$@" >> "{tmp_path / "calls"}"\n')
+            script.chmod(0o755)
+        return {"PATH": str(folder), "MMSEARCH_PLAYER": ""}
+
+    return installed
+
+
+def test_hits_of_all_kinds_are_told_with_their_places(invoke: Invoke, library: Path, mixed: list[Hit]) -> None:
+    lines = invoke("query", "a dog", "--library", library).stdout.splitlines()
+    assert [line.split()[3] for line in lines if "%" in line] == ["video", "audio", "text", "image"]
+    assert lines[0].endswith("clip.mp4  0:12") and lines[1].strip() == "also at 0:40; sound at 0:05"
+    assert lines[2].endswith("bark.ogg  0:00-0:02")
+    assert lines[4].strip() == "A dog barked."
+
+
+def test_segments_unfold_the_other_places_of_an_item(invoke: Invoke, library: Path, mixed: list[Hit]) -> None:
+    lines = invoke("query", "a dog", "--segments", "--library", library).stdout.splitlines()
+    assert [line.split()[0] for line in lines if "%" in line] == ["1", "1", "1", "2", "3", "4"]
+    assert [line.rpartition("clip.mp4  ")[2] for line in lines[:3]] == ["0:12", "0:40", "sound 0:05-0:10"]
+    found = rows(invoke("query", "a dog", "--segments", "--json", "--library", library).stdout)
+    assert [(row["rank"], row["segment_id"]) for row in found[:4]] == [(1, 1), (1, 8), (1, 9), (2, 1)]
+    assert all(list(row) == KEYS and row["others"] == [] for row in found)
+    folded = rows(invoke("query", "a dog", "--json", "--library", library).stdout)
+    assert [len(row["others"]) for row in folded] == [2, 0, 0, 0]  # type: ignore[arg-type]
+
+
+def test_paths_are_written_once_also_with_segments(invoke: Invoke, library: Path, mixed: list[Hit]) -> None:
+    result = invoke("query", "a dog", "--segments", "--paths", "--library", library)
+    assert result.stdout.splitlines() == [str(hit.path) for hit in mixed]
+
+
+def test_the_best_hit_is_opened_at_its_second(
+    invoke: Invoke, library: Path, mixed: list[Hit], programs: Any, tmp_path: Path
+) -> None:
+    result = invoke("query", "a dog", "--open", "--json", "--library", library, env=programs("mpv", "xdg-open", "open"))
+    assert result.exit_code == 0
+    assert len(rows(result.stdout)) == 4
+    assert result.stderr == f"Opening {mixed[0].path}  0:12\n"
+    called = (tmp_path / "calls").read_text().splitlines()
+    assert called == ["mpv", "--force-window=yes", "--start=12.5", "--", str(mixed[0].path)]
+
+
+def test_where_the_program_starts_at_the_beginning_the_time_to_go_to_is_told(
+    invoke: Invoke, library: Path, mixed: list[Hit], programs: Any, tmp_path: Path
+) -> None:
+    result = invoke("query", "a dog", "--open", "--library", library, env=programs("xdg-open", "open"))
+    opening, advice = result.stderr.splitlines()
+    assert opening == f"Opening {mixed[0].path}  0:12"
+    assert advice.endswith("open starts at the beginning; go to 0:12.")
+    assert (tmp_path / "calls").read_text().splitlines()[1:] == [str(mixed[0].path)]
+
+
+def test_where_nothing_opens_it_the_path_and_time_are_told_all_the_same(
+    invoke: Invoke, library: Path, mixed: list[Hit], programs: Any
+) -> None:
+    result = invoke("query", "a dog", "--open", "--paths", "--library", library, env=programs())
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[0] == str(mixed[0].path)
+    opening, problem, hint = result.stderr.splitlines()
+    assert opening.endswith("clip.mp4  0:12")
+    assert problem.startswith("mmsearch: No program here could open") and "mpv" in hint
+
+
+def test_a_photo_is_opened_as_the_system_does(
+    invoke: Invoke, library: Path, photos: Path, programs: Any, tmp_path: Path
+) -> None:
+    environment = programs("mpv", "xdg-open", "open")
+    result = invoke("query", photos / "03.png", "-k", 1, "--open", "--library", library, env=environment)
+    assert (result.exit_code, result.stderr) == (0, f"Opening {photos / '03.png'}\n")
+    assert (tmp_path / "calls").read_text().splitlines()[1:] == [str(photos / "03.png")]
