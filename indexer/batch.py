@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from indexer.changes import Candidate
-from indexer.loader import Prepared
-from mmsearch.storage.changes import Copy, FailedFile, Move, Touch
-from mmsearch.types import Failure, NewItem, NewSegment
+from indexer.prepared import PreparedSegment
+from mmsearch.storage.changes import Completion, Copy, FailedFile, Move, Part, Touch
+from mmsearch.types import Failure, MediaInfo, Modality, NewItem, NewSegment
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Batch", "Tally"]
+__all__ = ["Batch", "Entry", "Tally"]
 
-# Changes that need no encoder are cheap, so more of them go into one transaction.
+# Changes that need no encoder are cheap, so more of them go into one transaction; texts are cheaper than pictures.
 _CHEAP_CHANGES = 512
+_TEXTS_FOR_AN_IMAGE = 16
 
 
 @dataclass(slots=True)
@@ -30,17 +33,52 @@ class Tally:
     copied: int = 0
     removed: int = 0
     unchanged: int = 0
-    embedded: int = 0
+    embedded: Counter[str] = field(default_factory=Counter)
     skipped: list[Failure] = field(default_factory=list)
+    remarks: dict[str, None] = field(default_factory=dict)
     encode_s: float = 0.0
     store_s: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A file whose segments are stored, over as many transactions as it takes.
+
+    Attributes:
+        segments: Those that the next transaction stores.
+        item_id: The item, once the first of them are stored.
+        complete: No more segments follow.
+    """
+
+    candidate: Candidate
+    content_hash: bytes
+    info: MediaInfo
+    segments: list[PreparedSegment] = field(default_factory=list)
+    item_id: int | None = None
+    complete: bool = False
+
+    def new_item(self, segments: tuple[NewSegment, ...]) -> NewItem:
+        """The item as it is stored at first."""
+        file = self.candidate.file
+        return NewItem(
+            modality=file.modality,
+            segments=segments,
+            root_id=self.candidate.root_id,
+            path=file.path,
+            size_bytes=file.size_bytes,
+            mtime_ns=file.mtime_ns,
+            content_hash=self.content_hash,
+            info=self.info,
+            sidecars=file.sidecars,
+            complete=self.complete,
+        )
 
 
 @dataclass(slots=True)
 class Batch:
     """What goes into the next transaction."""
 
-    images: dict[bytes, tuple[Candidate, Prepared]] = field(default_factory=dict)
+    entries: dict[bytes, Entry] = field(default_factory=dict)
     duplicates: list[tuple[Candidate, bytes]] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
@@ -49,10 +87,21 @@ class Batch:
     failures: list[FailedFile] = field(default_factory=list)
     forgotten: list[tuple[int, str]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    _load: float = 0.0
+
+    def add(self, entry: Entry, segment: PreparedSegment) -> None:
+        """Add a segment to one of the entries."""
+        entry.segments.append(segment)
+        self._load += 1 / _TEXTS_FOR_AN_IMAGE if segment.modality is Modality.TEXT else 1
 
     def count(self, what: str) -> None:
         """Count a file, to be added to the tally when it is stored."""
         self.counts[what] = self.counts.get(what, 0) + 1
+
+    @property
+    def segments(self) -> Iterator[PreparedSegment]:
+        """All segments, in the order of `store`."""
+        return (segment for entry in self.entries.values() for segment in entry.segments)
 
     @property
     def cheap_changes(self) -> int:
@@ -62,24 +111,32 @@ class Batch:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not (self.images or self.cheap_changes or self.removed or self.forgotten)
+        return not (self.entries or self.cheap_changes or self.removed or self.forgotten)
 
     def full(self, batch_size: int) -> bool:
         """Whether it is time to write."""
-        return len(self.images) >= batch_size or self.cheap_changes + len(self.duplicates) >= _CHEAP_CHANGES
+        return self._load >= batch_size or self.cheap_changes + len(self.duplicates) >= _CHEAP_CHANGES
 
-    def items(self, embeddings: NDArray[np.float32]) -> list[NewItem]:
-        """The images as they are stored, with their embeddings (n, dim) in the same order."""
-        return [
-            NewItem(
-                modality=candidate.file.modality,
-                segments=(NewSegment(embedding),),
-                root_id=candidate.root_id,
-                path=candidate.file.path,
-                size_bytes=candidate.file.size_bytes,
-                mtime_ns=candidate.file.mtime_ns,
-                content_hash=digest,
-                info=prepared.info,
-            )
-            for (digest, (candidate, prepared)), embedding in zip(self.images.items(), embeddings, strict=True)
-        ]
+    def stored(
+        self, embeddings: Sequence[Mapping[str, NDArray[np.float32]]]
+    ) -> tuple[list[NewItem], list[Part], list[Completion]]:
+        """The entries as they are stored.
+
+        Args:
+            embeddings: Of each of `segments`, by encoder.
+        """
+        items: list[NewItem] = []
+        parts: list[Part] = []
+        completed: list[Completion] = []
+        found = iter(embeddings)
+        for entry in self.entries.values():
+            segments = tuple(segment.embedded(next(found)) for segment in entry.segments)
+            if entry.item_id is None:
+                items.append(entry.new_item(segments))
+                continue
+            if segments:
+                parts.append(Part(entry.item_id, segments))
+            if entry.complete:
+                file = entry.candidate.file
+                completed.append(Completion(entry.item_id, entry.content_hash, file.mtime_ns, entry.info))
+        return items, parts, completed

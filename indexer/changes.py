@@ -95,7 +95,8 @@ def compare(
 
 
 def _compare_file(changes: Changes, root: Root, file: ScannedFile, known: KnownFile | None, retry_failed: bool) -> None:
-    if known is not None and (known.size_bytes, known.mtime_ns) == (file.size_bytes, file.mtime_ns):
+    seen = (file.size_bytes, file.mtime_ns, file.sidecars)
+    if known is not None and (known.size_bytes, known.mtime_ns, known.sidecars) == seen:
         if known.reason is None:
             changes.unchanged += 1
             return

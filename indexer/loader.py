@@ -13,37 +13,26 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 from indexer.changes import Candidate
+from indexer.prepared import Reading
+from indexer.reader import SegmentReader, salt_of
+from indexer.stream import Room, Stream
 from mmsearch.config import processors
 from mmsearch.errors import MediaError
-from mmsearch.media.files import open_regular, reason_of, stream_hash
-from mmsearch.media.image import content_hash, read_image
-from mmsearch.types import MediaInfo
+from mmsearch.media.files import HASH_BYTES, content_hash, open_regular, reason_of, stream_hash
+from mmsearch.types import Modality
 
 if TYPE_CHECKING:
-    from mmsearch.protocols import Encoder
     from mmsearch.storage.catalog import Catalog
 
-__all__ = ["MAX_FILE_BYTES", "Content", "Loader", "Prepared", "default_threads"]
+__all__ = ["MAX_IMAGE_BYTES", "Content", "Loader", "default_threads"]
 
-MAX_FILE_BYTES = 1 << 30
+MAX_IMAGE_BYTES = 1 << 30
 # A larger file is hashed and decoded from the disk, instead of being held in memory by each thread.
 _HELD_BYTES = 64 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A decoded file.
-
-    Attributes:
-        image: What the encoder's `prepare_image` made of it.
-    """
-
-    image: Any
-    info: MediaInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +42,8 @@ class Content:
     Attributes:
         content_hash: 16 bytes, or None where the file could not be read.
         stored: Items of the catalog with the same content, when it was looked up.
-        decoding: What becomes of the content: prepared, or a reason why it cannot be decoded, or None where the catalog
-            has it. The same for all candidates with that content.
+        decoding: What becomes of the content: a photo's segments, a stream of those of another file, or a reason why it
+            cannot be decoded, or None where the catalog has it. The same for all candidates with that content.
         reason: Why the file could not be read.
         vanished: It was deleted since the scan.
     """
@@ -62,7 +51,7 @@ class Content:
     candidate: Candidate
     content_hash: bytes | None = None
     stored: tuple[int, ...] = ()
-    decoding: Future[Prepared | str | None] | None = None
+    decoding: Future[Reading | Stream | str | None] | None = None
     reason: str | None = None
     vanished: bool = False
 
@@ -77,18 +66,19 @@ class Loader:
 
     Args:
         catalog: Asked for items with the same content.
-        encoder: Prepares decoded images.
+        reader: Decodes files and lays out their segments.
         threads: How many files are read and decoded at once.
         ahead: How many candidates are worked on before the first of them is taken.
     """
 
-    def __init__(self, catalog: Catalog, encoder: Encoder, *, threads: int, ahead: int) -> None:
+    def __init__(self, catalog: Catalog, reader: SegmentReader, *, threads: int, ahead: int) -> None:
         self._catalog = catalog
-        self._encoder = encoder
+        self._reader = reader
+        self._room = Room()
         self._ahead = max(ahead, threads)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mmsearch-load")
         self._lock = threading.Lock()
-        self._decodings: dict[bytes, Future[Prepared | str | None]] = {}
+        self._decodings: dict[bytes, Future[Reading | Stream | str | None]] = {}
         self._busy_s = 0.0
 
     @property
@@ -135,7 +125,7 @@ class Loader:
     def _hash(self, candidate: Candidate) -> Content:
         started = time.perf_counter()
         try:
-            read = _read(candidate, keep=False)
+            read = self._read(candidate, keep=False)
             if isinstance(read, Content):
                 return read
             digest, _ = read
@@ -146,7 +136,7 @@ class Loader:
     def _load(self, candidate: Candidate, always: bool) -> Content:
         started = time.perf_counter()
         try:
-            read = _read(candidate, keep=True)
+            read = self._read(candidate, keep=True)
             if isinstance(read, Content):
                 return read
             digest, data = read
@@ -165,7 +155,7 @@ class Loader:
                 self.release([digest])
                 return Content(candidate, digest, stored)
             try:
-                decoding.set_result(self._decode(candidate.file.absolute, data))
+                decoding.set_result(self._decode(candidate, data))
             except BaseException as error:
                 decoding.set_exception(error)
                 raise
@@ -173,40 +163,65 @@ class Loader:
         finally:
             self._add_busy(started)
 
-    def _decode(self, path: Path, data: bytes | None) -> Prepared | str:
+    def _decode(self, candidate: Candidate, data: bytes | None) -> Reading | Stream | str:
+        file = candidate.file
         try:
-            decoded = read_image(path if data is None else data, target_side=self._encoder.image_size, path=path)
-            return Prepared(self._encoder.prepare_image(decoded.image), decoded.info)
+            reading = self._reader.read(file.absolute, file.modality, data, beside=file.sidecars != 0)
         except MediaError as error:
             return error.reason
         except MemoryError:
             return "not enough memory to decode it"
+        if file.modality is Modality.IMAGE:
+            return reading
+        stream = Stream(reading, self._submit, self._room)
+        stream.start()
+        return stream
+
+    def _submit(self, step: Callable[[], None]) -> None:
+        def timed() -> None:
+            started = time.perf_counter()
+            step()
+            self._add_busy(started)
+
+        self._pool.submit(timed)
+
+    def _read(self, candidate: Candidate, *, keep: bool) -> Content | tuple[bytes, bytes | None]:
+        """The hash of a file and, where it is to be kept and not too large, its bytes; or why it cannot be read."""
+        path, modality = candidate.file.absolute, candidate.file.modality
+        try:
+            with open_regular(path) as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > MAX_IMAGE_BYTES and modality is Modality.IMAGE:
+                    return Content(candidate, reason=f"larger than {MAX_IMAGE_BYTES >> 30} GiB")
+                if size == 0:
+                    return Content(candidate, reason="empty file")
+                # Sounds and videos are decoded by seeking in the file.
+                if size > _HELD_BYTES or not keep or modality in (Modality.AUDIO, Modality.VIDEO):
+                    return self._identity(candidate, stream_hash(file)), None
+                data = file.read()
+                return self._identity(candidate, content_hash(data)), data
+        except FileNotFoundError:
+            return Content(candidate, reason="vanished", vanished=True)
+        except MediaError as error:
+            return Content(candidate, reason=error.reason)
+        except OSError as error:
+            return Content(candidate, reason=reason_of(error))
+        except MemoryError:
+            return Content(candidate, reason="not enough memory to read it")
+
+    def _identity(self, candidate: Candidate, digest: bytes) -> bytes:
+        """The hash of all that a file's segments are made of: its content, how it is read, and what lies beside it."""
+        file = candidate.file
+        salt = salt_of(file.absolute, file.modality)
+        beside = self._reader.written_beside(file.absolute) if file.sidecars else ()
+        if not salt and not beside:
+            return digest
+        whole = blake2b(digest, digest_size=HASH_BYTES)
+        for part in (salt, *beside):
+            whole.update(len(part).to_bytes(8) + part)
+        return whole.digest()
 
     def _add_busy(self, started: float) -> None:
         seconds = time.perf_counter() - started
         with self._lock:
             self._busy_s += seconds
-
-
-def _read(candidate: Candidate, *, keep: bool) -> Content | tuple[bytes, bytes | None]:
-    """The hash of a file and, where it is to be kept and not too large, its bytes; or why it cannot be read."""
-    path = candidate.file.absolute
-    try:
-        with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > MAX_FILE_BYTES:
-                return Content(candidate, reason=f"larger than {MAX_FILE_BYTES >> 30} GiB")
-            if size == 0:
-                return Content(candidate, reason="empty file")
-            if size > _HELD_BYTES or not keep:
-                return stream_hash(file), None
-            data = file.read()
-            return content_hash(data), data
-    except FileNotFoundError:
-        return Content(candidate, reason="vanished", vanished=True)
-    except MediaError as error:
-        return Content(candidate, reason=error.reason)
-    except OSError as error:
-        return Content(candidate, reason=reason_of(error))
-    except MemoryError:
-        return Content(candidate, reason="not enough memory to read it")

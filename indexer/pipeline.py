@@ -9,13 +9,18 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from indexer.batch import Batch, Tally
+from indexer.batch import Batch, Entry, Tally
 from indexer.changes import ALWAYS_RETRIED, Candidate, Changes
-from indexer.loader import Content, Loader, Prepared
+from indexer.embedding import embed
+from indexer.loader import Content, Loader
+from indexer.prepared import Reading
+from indexer.stream import Stream
 from mmsearch.storage.changes import Copy, FailedFile, Move, Touch
-from mmsearch.types import Failure, NewItem
+from mmsearch.types import Failure
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mmsearch.protocols import Encoder
     from mmsearch.storage.catalog import Catalog
 
@@ -26,27 +31,27 @@ class Pipeline:
     """Brings a catalog up to date with the changes of one run.
 
     Args:
-        catalog, encoder, loader: What it works with.
+        catalog, encoders, loader: What it works with.
         changes: What to do.
         batch_size: Images for each transaction.
         stopping: Says that the run is to end early.
-        progressed: Called with the number of files that are done.
+        progressed: Called with the number of files that are done, and a word on one that takes long.
     """
 
     def __init__(
         self,
         catalog: Catalog,
-        encoder: Encoder,
+        encoders: Sequence[Encoder],
         loader: Loader,
         changes: Changes,
         *,
         batch_size: int,
         stopping: Callable[[], bool],
-        progressed: Callable[[int], None],
+        progressed: Callable[[int, str], None],
     ) -> None:
         self.tally = Tally(unchanged=changes.unchanged, skipped=list(changes.skipped))
         self._catalog = catalog
-        self._encoder = encoder
+        self._encoders = encoders
         self._loader = loader
         self._changes = changes
         self._batch_size = batch_size
@@ -79,7 +84,7 @@ class Pipeline:
 
     def save(self) -> None:
         """Store what is ready without the encoder, when a run ends early."""
-        self._batch.images.clear()
+        self._batch.entries.clear()
         self._batch.duplicates.clear()
         for what in ("new", "changed"):
             self._batch.counts.pop(what, None)
@@ -96,7 +101,7 @@ class Pipeline:
             if content.content_hash is None:
                 self._fail(content)
             elif own in content.stored:
-                self._batch.touched.append(Touch(own, candidate.file.size_bytes, candidate.file.mtime_ns))
+                self._batch.touched.append(_touch(own, candidate))
                 self._finish("unchanged")
                 self._flush_if_full()
             else:
@@ -133,22 +138,55 @@ class Pipeline:
         if digest is None:
             self._fail(content)
             return
-        if digest in self._batch.images:
+        if digest in self._batch.entries:
             self._batch.duplicates.append((candidate, digest))
             return
         if self._reuse(candidate, content.stored or self._catalog.items_with_hash(digest)):
             self._displace(candidate)
             return
         decoded = None if content.decoding is None else content.decoding.result()
-        if isinstance(decoded, Prepared):
-            self._batch.images[digest] = (candidate, decoded)
-            self._displace(candidate)
-            self._batch.count("new" if candidate.known is None or candidate.known.item_id is None else "changed")
+        if isinstance(decoded, Reading):
+            entry = self._begin(content, digest, decoded)
+            for segment in decoded.segments:
+                self._batch.add(entry, segment)
+            entry.complete = True
+        elif isinstance(decoded, Stream):
+            self._take_stream(content, digest, decoded)
         elif decoded is not None:
             self._fail(content, decoded)
         elif not always:
             # The item with this content was lost between the look-up and now.
             self._again.append(candidate)
+
+    def _begin(self, content: Content, digest: bytes, reading: Reading) -> Entry:
+        """Make room for a file's segments."""
+        candidate = content.candidate
+        entry = self._batch.entries[digest] = Entry(candidate, digest, reading.info)
+        self.tally.remarks.update(dict.fromkeys(reading.remarks))
+        self._displace(candidate)
+        self._batch.count("new" if candidate.known is None or candidate.known.item_id is None else "changed")
+        return entry
+
+    def _take_stream(self, content: Content, digest: bytes, stream: Stream) -> None:
+        """Take segments as they are decoded; those of a long file are stored in between."""
+        entry: Entry | None = None
+        for taken, segment in enumerate(stream, start=1):
+            entry = entry or self._begin(content, digest, stream.reading)
+            self._batch.add(entry, segment)
+            if self._batch.full(self._batch_size):
+                self._flush()
+                if self._stopping():
+                    stream.close()
+                    return
+                self._progressed(self._done, f"{content.candidate.file.absolute.name}: {taken:,} parts so far")
+        if entry is None:
+            self._fail(content, stream.reason or "nothing in it that could be found")
+            return
+        entry.complete = True
+        if stream.reason is not None:
+            self.tally.remarks[
+                f"{content.candidate.file.absolute} is damaged ({stream.reason}); it is kept in part."
+            ] = None
 
     def _reuse(self, candidate: Candidate, stored: Iterable[int]) -> bool:
         """Give a file an item with its content, if there is one; a free one moves, any other is copied."""
@@ -160,9 +198,10 @@ class Pipeline:
         if moving is not None:
             self._free.discard(moving)
             self._changes.gone.pop(moving, None)
-            self._batch.moves.append(Move(moving, candidate.root_id, file.path, file.mtime_ns))
+            self._batch.moves.append(Move(moving, candidate.root_id, file.path, file.mtime_ns, file.sidecars))
         else:
-            self._batch.copies.append(Copy(usable[0], candidate.root_id, file.path, file.size_bytes, file.mtime_ns))
+            place = (candidate.root_id, file.path, file.size_bytes, file.mtime_ns, file.sidecars)
+            self._batch.copies.append(Copy(usable[0], *place))
         self._finish("moved" if moving is not None else "copied")
         return True
 
@@ -177,8 +216,14 @@ class Pipeline:
         if content.vanished:
             return
         mtime_ns = file.mtime_ns if undecodable else ALWAYS_RETRIED
-        if known is None or (known.size_bytes, known.mtime_ns, known.reason) != (file.size_bytes, mtime_ns, reason):
-            self._batch.failures.append(FailedFile(candidate.root_id, file.path, file.size_bytes, mtime_ns, reason))
+        failed = FailedFile(candidate.root_id, file.path, file.size_bytes, mtime_ns, reason, file.sidecars)
+        if known is None or (known.size_bytes, known.mtime_ns, known.reason, known.sidecars) != (
+            failed.size_bytes,
+            failed.mtime_ns,
+            failed.reason,
+            failed.sidecars,
+        ):
+            self._batch.failures.append(failed)
         if undecodable and (own := self._displace(candidate)) is not None:
             self._batch.removed.append(own)
 
@@ -197,7 +242,7 @@ class Pipeline:
 
     def _advance(self, files: int) -> None:
         self._done += files
-        self._progressed(self._done)
+        self._progressed(self._done, "")
 
     def _flush_if_full(self) -> None:
         if self._batch.full(self._batch_size):
@@ -217,11 +262,15 @@ class Pipeline:
         batch, self._batch = self._batch, Batch()
         if batch.empty:
             return
-        items = self._encode(batch)
+        segments = list(batch.segments)
         started = time.perf_counter()
-        self._catalog.write(
-            self._encoder.id,
+        embeddings = embed(self._encoders, segments)
+        encoded = time.perf_counter()
+        items, parts, completed = batch.stored(embeddings)
+        ids = self._catalog.write(
             items=items,
+            parts=parts,
+            completed=completed,
             copies=batch.copies,
             moves=batch.moves,
             touched=batch.touched,
@@ -229,20 +278,31 @@ class Pipeline:
             failures=batch.failures,
             forgotten=batch.forgotten,
         )
-        self.tally.store_s += time.perf_counter() - started
-        self.tally.embedded += len(items)
+        self.tally.encode_s += encoded - started
+        self.tally.store_s += time.perf_counter() - encoded
+        self.tally.embedded.update(segment.modality.value for segment in segments)
+        self._go_on(batch, ids)
         for what, count in batch.counts.items():
             setattr(self.tally, what, getattr(self.tally, what) + count)
-        self._loader.release(batch.images)
-        self._advance(len(items))
+        done = [digest for digest, entry in batch.entries.items() if entry.complete]
+        self._loader.release(done)
+        self._advance(len(done))
 
-    def _encode(self, batch: Batch) -> list[NewItem]:
-        if not batch.images:
-            return []
-        started = time.perf_counter()
-        embeddings = self._encoder.encode_images([prepared.image for _, prepared in batch.images.values()])  # (n, dim)
-        self.tally.encode_s += time.perf_counter() - started
-        return batch.items(embeddings)
+    def _go_on(self, batch: Batch, ids: tuple[int, ...]) -> None:
+        """Take entries that go on into the next batch; they count when they are complete."""
+        at = 0
+        for digest, entry in batch.entries.items():
+            if entry.item_id is None and not entry.complete:
+                # Its first segment tells the item: an entry begins with one.
+                entry.item_id = self._catalog.item_of(ids[at])
+            at += len(entry.segments)
+            entry.segments = []
+            if not entry.complete:
+                self._batch.entries[digest] = entry
+                known = entry.candidate.known
+                what = "new" if known is None or known.item_id is None else "changed"
+                batch.counts[what] -= 1
+                self._batch.count(what)
 
     def _remove_gone(self) -> None:
         gone = [item_id for item_id in self._changes.gone if item_id in self._free]
@@ -255,3 +315,7 @@ class Pipeline:
 def _own_item(candidate: Candidate) -> int:
     assert candidate.known is not None and candidate.known.item_id is not None
     return candidate.known.item_id
+
+
+def _touch(item_id: int, candidate: Candidate) -> Touch:
+    return Touch(item_id, candidate.file.size_bytes, candidate.file.mtime_ns, candidate.file.sidecars)

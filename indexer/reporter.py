@@ -32,19 +32,19 @@ class Reporter:
         self._began = time.perf_counter()
         self._report(0, self._began)
 
-    def advance(self, done: int) -> None:
-        """Report the number of files that are done, unless the last report is too fresh."""
+    def advance(self, done: int, note: str = "") -> None:
+        """Report the number of files that are done, and a word beside it, unless the last report is too fresh."""
         if self.progress is not None:
             now = time.perf_counter()
             if done == self._total or now - self._reported >= _EVERY_S:
-                self._report(done, now)
+                self._report(done, now, note)
 
     def end(self, done: int) -> None:
         """Report the end of a stage of unknown length."""
         self._total = done
         self._report(done, time.perf_counter())
 
-    def _report(self, done: int, now: float) -> None:
+    def _report(self, done: int, now: float, note: str = "") -> None:
         self._reported = now
         if self.progress is not None:
-            self.progress(Progress(self._stage, done, self._total, now - self._began))
+            self.progress(Progress(self._stage, done, self._total, now - self._began, note))

@@ -6,11 +6,12 @@ import errno
 import os
 import re
 import stat
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import translate
 from pathlib import Path
 
+from indexer.beside import Beside
 from indexer.targets import Target, plan_targets
 from mmsearch.config import LIBRARY_FOLDER
 from mmsearch.media import modality_of
@@ -65,21 +66,34 @@ class Scan:
         rules: What to pass over below it; the target itself is looked at whatever its name.
         roots: All roots; one inside the target is left to a scan of its own.
         library: The library's folder, never entered.
+        modalities: Kinds of files that are looked for.
+        captions: Tell which files lie beside photos and videos that belong to them.
 
     Attributes:
         missing: The target is not there.
         empty: There is nothing in the target that is not passed over, as in the folder of a disk that is not mounted.
+        unwanted: How many files of other kinds were passed over.
         unreadable: Paths relative to the root of folders that could not be looked into: what is known to lie in them
             must not be taken for deleted.
     """
 
     def __init__(
-        self, target: Target, rules: IgnoreRules, *, roots: Iterable[Path] = (), library: Path | None = None
+        self,
+        target: Target,
+        rules: IgnoreRules,
+        *,
+        roots: Iterable[Path] = (),
+        library: Path | None = None,
+        modalities: frozenset[Modality] = frozenset(Modality),
+        captions: bool = True,
     ) -> None:
         self.target = target
         self.missing = False
         self.empty = True
         self.unreadable: list[str] = []
+        self.unwanted: Counter[Modality] = Counter()
+        self._modalities = modalities
+        self._captions = captions
         self._rules = rules
         self._root = os.fspath(target.root)
         self._roots = [target.root, *(root for root in roots if root != target.root)]
@@ -105,7 +119,8 @@ class Scan:
                 if modality is None:
                     yield Failure(Path(top), "not a supported kind of file")
                 else:
-                    yield self._file(self.target.below, top, modality, status)
+                    folder, name = os.path.split(top)
+                    yield from self._file(self.target.below, top, modality, status, Beside(folder).number(name))
 
     def _walk(self, top: str, below: str) -> Iterator[ScannedFile | Failure]:
         stack = [(top, below)]
@@ -120,6 +135,9 @@ class Scan:
                 yield self._unreadable(relative, path, error)
                 continue
             folders: list[tuple[str, str]] = []
+            names = [entry.name for entry in entries]
+            beside = Beside(path, names)
+            claimed = beside.claimed(names)
             for entry in entries:
                 name = entry.name
                 child = f"{relative}/{name}" if relative else name
@@ -133,8 +151,8 @@ class Scan:
                         folders.append((entry.path, child))
                     elif entry.is_symlink():
                         yield from self._link(entry.path, child)
-                    elif (modality := modality_of(name)) is not None:
-                        yield self._file(child, entry.path, modality, entry.stat())
+                    elif name not in claimed and (modality := modality_of(name)) is not None:
+                        yield from self._file(child, entry.path, modality, entry.stat(), beside.number(name))
                 except FileNotFoundError:
                     continue  # deleted since the folder was listed
                 except OSError as error:
@@ -171,7 +189,8 @@ class Scan:
             elif not any(self._comes_to(root, real) for root in self._roots if real.is_relative_to(root)):
                 self._links.append((path, relative))
         elif modality is not None:
-            yield self._file(relative, path, modality, status)
+            folder, name = os.path.split(path)
+            yield from self._file(relative, path, modality, status, Beside(folder).number(name))
 
     def _comes_to(self, root: Path, real: Path) -> bool:
         """Whether a scan of the root enters a folder in it without any link."""
@@ -179,12 +198,18 @@ class Scan:
         paths = ["/".join(names[: end + 1]) for end in range(len(names))]
         return not any(self._rules.match(os.fspath(root), path, name) for path, name in zip(paths, names, strict=True))
 
-    def _file(self, relative: str, path: str, modality: Modality, status: os.stat_result) -> ScannedFile | Failure:
-        if not stat.S_ISREG(status.st_mode):
-            return Failure(Path(path), "not a regular file")
-        if status.st_size == 0:
-            return Failure(Path(path), "empty file")
-        return ScannedFile(self.target.root, relative, status.st_size, status.st_mtime_ns, modality)
+    def _file(
+        self, relative: str, path: str, modality: Modality, status: os.stat_result, sidecars: int
+    ) -> Iterator[ScannedFile | Failure]:
+        if modality not in self._modalities:
+            self.unwanted[modality] += 1
+        elif not stat.S_ISREG(status.st_mode):
+            yield Failure(Path(path), "not a regular file")
+        elif status.st_size == 0:
+            yield Failure(Path(path), "empty file")
+        else:
+            sidecars = sidecars if self._captions else 0
+            yield ScannedFile(self.target.root, relative, status.st_size, status.st_mtime_ns, modality, sidecars)
 
     def _unreadable(self, relative: str, path: str, error: OSError) -> Failure:
         self.unreadable.append(relative)

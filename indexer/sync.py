@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,17 +17,18 @@ from indexer.changes import Changes, compare, known_below
 from indexer.interruption import Interruption
 from indexer.loader import Loader, default_threads
 from indexer.pipeline import Pipeline
+from indexer.reader import SegmentReader
 from indexer.reporter import Reporter
 from indexer.scan import DEFAULT_IGNORES, IgnoreRules, Scan
 from indexer.targets import Target, plan_targets
 from mmsearch.errors import UsageError
 from mmsearch.media.image import quiet_decoders
-from mmsearch.types import IndexSummary, Progress
+from mmsearch.types import EncoderRecord, IndexSummary, Modality, Progress
 
 if TYPE_CHECKING:
     from mmsearch.protocols import Encoder
     from mmsearch.storage.catalog import Catalog
-    from mmsearch.vectors.store import VectorStore
+    from mmsearch.vectors.stores import VectorStores
 
 __all__ = ["SyncOptions", "sync"]
 
@@ -42,6 +44,8 @@ class SyncOptions:
         batch_size: Images for each batch; the encoder's own when None.
         threads: Threads that read and decode; one for each processor when None.
         retry_failed: Read files again that could not be decoded before and did not change since.
+        captions: Read what is written about photos, sounds and videos, in them and in files beside them; such files
+            are no documents by themselves in any case.
     """
 
     ignore: Sequence[str] = ()
@@ -50,6 +54,7 @@ class SyncOptions:
     batch_size: int | None = None
     threads: int | None = None
     retry_failed: bool = False
+    captions: bool = True
 
     def __post_init__(self) -> None:
         for name, value in (("batch size", self.batch_size), ("number of threads", self.threads)):
@@ -60,8 +65,8 @@ class SyncOptions:
 def sync(
     paths: Sequence[Path],
     catalog: Catalog,
-    encoder: Encoder,
-    store: VectorStore,
+    encoders: Sequence[Encoder],
+    stores: VectorStores,
     *,
     options: SyncOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -74,14 +79,14 @@ def sync(
     Args:
         paths: Folders and files; a path inside a folder that was indexed before is a part of that.
         catalog: The library, open for writing.
-        encoder: Whose embeddings it holds.
-        store: The vector index, brought up to date at the end.
+        encoders: Whose embeddings it holds; each embeds what it can.
+        stores: The vector indexes, brought up to date at the end.
         options: How to go about it.
         progress: Called about ten times a second.
 
     Raises:
         UsageError: A path is not there.
-        EncoderMismatchError: The library was made with another encoder.
+        EncoderMismatchError: The library was made with other encoders.
         EncoderError: The encoder failed; what was stored before is kept.
         StorageError: The disk is full, read-only or failing; what was stored before is kept.
     """
@@ -89,16 +94,17 @@ def sync(
     options = options or SyncOptions()
     reporter = Reporter(progress)
     targets = plan_targets(paths, [root.path for root in catalog.roots()])
-    catalog.register_encoder(encoder.id, encoder.dim)
+    catalog.register_encoders([EncoderRecord(encoder.id, encoder.dim) for encoder in encoders])
+    reader = SegmentReader(encoders, captions=options.captions)
     changes = Changes()
     with Interruption() as interruption, quiet_decoders():
-        interruption.guard(lambda: _look_through(targets, catalog, changes, options, reporter, interruption))
+        interruption.guard(lambda: _look_through(targets, catalog, reader, changes, options, reporter, interruption))
         scanned = time.perf_counter()
-        tally, decode_s = _bring_up_to_date(catalog, encoder, changes, options, reporter, interruption)
+        tally, decode_s = _bring_up_to_date(catalog, encoders, reader, changes, options, reporter, interruption)
         if options.prune and not interruption.asked:
             _forget_roots(targets, catalog)
         stored = time.perf_counter()
-        interruption.guard(lambda: _fold(catalog, encoder, store, progress))
+        interruption.guard(lambda: _fold(catalog, encoders, stores, progress))
     return IndexSummary(
         new=tally.new,
         changed=tally.changed,
@@ -108,7 +114,8 @@ def sync(
         unchanged=tally.unchanged,
         kept=changes.kept,
         skipped=tuple(tally.skipped),
-        embedded=tally.embedded,
+        embedded=tally.embedded.total(),
+        embedded_by=dict(tally.embedded),
         stage_seconds={
             "scan": scanned - started,
             "decode": decode_s,
@@ -118,13 +125,14 @@ def sync(
         },
         elapsed_s=time.perf_counter() - started,
         interrupted=interruption.asked,
-        notices=tuple(changes.notices),
+        notices=(*changes.notices, *tally.remarks),
     )
 
 
 def _look_through(
     targets: Sequence[Target],
     catalog: Catalog,
+    reader: SegmentReader,
     changes: Changes,
     options: SyncOptions,
     reporter: Reporter,
@@ -136,8 +144,16 @@ def _look_through(
     all_roots = {*roots, *(target.root for target in targets)}
     reporter.begin("scan", None)
     done = 0
+    unwanted: Counter[Modality] = Counter()
     for target in targets:
-        scan = Scan(target, rules, roots=all_roots, library=catalog.path)
+        scan = Scan(
+            target,
+            rules,
+            roots=all_roots,
+            library=catalog.path,
+            modalities=reader.modalities,
+            captions=options.captions,
+        )
         found = iter(scan)
         first = next(found, None)
         root = roots.get(target.root)
@@ -157,12 +173,17 @@ def _look_through(
                 return
             done += 1
             reporter.advance(done)
+        unwanted.update(scan.unwanted)
+    for modality, count in sorted(unwanted.items()):
+        kind = f"{modality} file" if count == 1 else f"{modality} files"
+        changes.notices.append(f"{count:,} {kind} passed over: no model of this library takes any.")
     reporter.end(done)
 
 
 def _bring_up_to_date(
     catalog: Catalog,
-    encoder: Encoder,
+    encoders: Sequence[Encoder],
+    reader: SegmentReader,
     changes: Changes,
     options: SyncOptions,
     reporter: Reporter,
@@ -173,11 +194,11 @@ def _bring_up_to_date(
     def stopping() -> bool:
         return interruption.asked
 
-    batch_size = options.batch_size or encoder.batch_size
-    with _loading(catalog, encoder, options.threads or default_threads(), 2 * batch_size) as loader:
+    batch_size = options.batch_size or max(encoder.batch_size for encoder in encoders)
+    with _loading(catalog, reader, options.threads or default_threads(), 2 * batch_size) as loader:
         pipeline = Pipeline(
             catalog,
-            encoder,
+            encoders,
             loader,
             changes,
             batch_size=batch_size,
@@ -205,16 +226,23 @@ def _forget_roots(targets: Sequence[Target], catalog: Catalog) -> None:
             catalog.remove_root(root.id)
 
 
-def _fold(catalog: Catalog, encoder: Encoder, store: VectorStore, progress: Callable[[Progress], None] | None) -> None:
-    """Bring the vector index up to the catalog, unless it is."""
-    source = catalog.vector_source(encoder.id)
-    if store.pending(source):
-        store.fold(source, progress=progress)
+def _fold(
+    catalog: Catalog,
+    encoders: Sequence[Encoder],
+    stores: VectorStores,
+    progress: Callable[[Progress], None] | None,
+) -> None:
+    """Bring the vector indexes up to the catalog, those that are not."""
+    for encoder in encoders:
+        for modality in Modality:
+            source, store = catalog.vector_source(encoder.id, modality), stores(encoder, modality)
+            if store.pending(source):
+                store.fold(source, progress=progress)
 
 
 @contextmanager
-def _loading(catalog: Catalog, encoder: Encoder, threads: int, ahead: int) -> Iterator[Loader]:
-    loader = Loader(catalog, encoder, threads=threads, ahead=ahead)
+def _loading(catalog: Catalog, reader: SegmentReader, threads: int, ahead: int) -> Iterator[Loader]:
+    loader = Loader(catalog, reader, threads=threads, ahead=ahead)
     try:
         yield loader
     except BaseException:

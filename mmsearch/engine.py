@@ -21,13 +21,13 @@ from mmsearch.query.language import Query, Term, parse
 from mmsearch.retrieval import Retriever
 from mmsearch.storage.catalog import Catalog
 from mmsearch.types import Hit, IndexSummary, LibraryStatus, Modality, Progress
-from mmsearch.vectors.store import VectorStore
+from mmsearch.vectors.stores import VectorStores
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from indexer.sync import SyncOptions
-    from mmsearch.protocols import Encoder, VectorSource
+    from mmsearch.protocols import Encoder
 
 __all__ = ["SearchEngine"]
 
@@ -40,10 +40,10 @@ class SearchEngine:
     Opening reads the catalog's header only. Towers and index files load when they are first used.
     """
 
-    def __init__(self, catalog: Catalog, encoder: Encoder) -> None:
-        """Compose an engine from an open catalog and the encoder that it belongs to."""
+    def __init__(self, catalog: Catalog, encoders: Sequence[Encoder]) -> None:
+        """Compose an engine from an open catalog and encoders that it belongs to."""
         self.catalog = catalog
-        self.encoder = encoder
+        self.encoders = tuple(encoders)
         self._resources = ExitStack()
         self._resources.callback(catalog.close)
 
@@ -52,7 +52,7 @@ class SearchEngine:
         cls,
         library: str | os.PathLike[str] | None = None,
         *,
-        model: str | None = None,
+        model: str | Sequence[str] | None = None,
         create: bool = False,
         read_only: bool = True,
         offline: bool = False,
@@ -64,7 +64,9 @@ class SearchEngine:
 
         Args:
             library: Its folder; None chooses as the command line does (see `mmsearch.config.find_library`).
-            model: The encoder, needed only when the library is new; the library remembers its own.
+            model: The encoder, or several, needed only when the library is new; the library remembers its own. With
+                several, each embeds what it can, and a search asks all that can take the query. In a library of
+                several one of them may be named to search with it alone.
             create: Make the library where there is none.
             read_only: Open it for searching alone. An engine that indexes needs False.
             offline: Never fetch a model.
@@ -74,7 +76,7 @@ class SearchEngine:
 
         Raises:
             LibraryNotFoundError: There is no library and `create` is False.
-            EncoderMismatchError: The library was made with another encoder than `model`.
+            EncoderMismatchError: The library was made with other encoders than `model`.
             UnknownEncoderError: There is no encoder of that name.
         """
         from mmsearch.encoders import load_encoder
@@ -88,23 +90,27 @@ class SearchEngine:
             "precision": precision,
             "notify": notify,
         }
-        wanted = load_encoder(model or DEFAULT_MODEL, **options) if model is not None or not there else None
+        names = [model] if isinstance(model, str) else list(model or ())
+        if not names and not there:
+            names = [DEFAULT_MODEL]
+        wanted = {encoder.id: encoder for encoder in (load_encoder(name, **options) for name in names)}
         if not there and not create:
             raise LibraryNotFoundError(f"There is no library at {folder}.", hint="To make one: mmsearch index ./photos")
         catalog = Catalog.open(folder, create=create, read_only=read_only)
         try:
-            known = catalog.encoders()
-            if wanted is not None and known and all(record.id != wanted.id for record in known):
+            known = [record.id for record in catalog.encoders()]
+            if known and not wanted.keys() <= set(known):
                 raise EncoderMismatchError(
-                    f"The library {folder} was made with the model {known[0].id}, not with {wanted.id}.",
-                    hint=f"Leave --model out to use {known[0].id}, or choose another --library.",
+                    f"The library {folder} was made with the model {' and '.join(known)}, not with"
+                    f" {' and '.join(wanted)}.",
+                    hint=f"Leave --model out to use {' and '.join(known)}, or choose another --library.",
                 )
-            if wanted is None:
-                wanted = load_encoder(known[0].id if known else DEFAULT_MODEL, **options)
+            if not wanted:
+                wanted = {id_: load_encoder(id_, **options) for id_ in known or [DEFAULT_MODEL]}
         except BaseException:
             catalog.close()
             raise
-        return cls(catalog, wanted)
+        return cls(catalog, list(wanted.values()))
 
     def close(self) -> None:
         """Close the catalog; the engine cannot be used afterwards."""
@@ -124,16 +130,12 @@ class SearchEngine:
         return self.catalog.path
 
     @cached_property
-    def _store(self) -> VectorStore:
-        return VectorStore(self.library / _VECTORS, self.encoder.id, self.encoder.dim)
-
-    @property
-    def _source(self) -> VectorSource:
-        return self.catalog.vector_source(self.encoder.id)
+    def _stores(self) -> VectorStores:
+        return VectorStores(self.library / _VECTORS)
 
     @cached_property
     def _retriever(self) -> Retriever:
-        return Retriever(self.catalog, self.encoder, self._store)
+        return Retriever(self.catalog, self.encoders, self._stores)
 
     def search(
         self,
@@ -146,13 +148,15 @@ class SearchEngine:
         """Find the items that match best.
 
         Args:
-            query: Words, a picture, the tokens of a composite query such as ``["dog", "-", "leash"]``, or a `Query`.
+            query: Words, a picture, the tokens of a composite query such as ``["dog", "-", "leash"]``, or a `Query`. A
+                token may be the path of a picture, sound, video or text.
             k: How many hits, at least 1.
-            modalities: Only items of these kinds; all when None.
+            modalities: Only items of these kinds, or found by such a part: ``text`` finds the captions of photos, and
+                ``audio`` the sound of videos, too. All when None.
             rerank: Re-read the best hits with a cross-encoder; None does so where the library has one.
 
         Returns:
-            At most k hits, best first, one for each item.
+            At most k hits, best first, one for each item, with its other good segments folded under the best.
 
         Raises:
             UsageError: k is below 1, a modality does not exist, or reranking was asked for where there is no reranker.
@@ -162,7 +166,8 @@ class SearchEngine:
         if k < 1:
             raise UsageError(f"k must be at least 1, not {k}.")
         if rerank:
-            raise UsageError(f"There is no reranker for the model {self.encoder.id}.", hint="Leave --rerank out.")
+            names = " and ".join(encoder.id for encoder in self.encoders)
+            raise UsageError(f"There is no reranker for the model {names}.", hint="Leave --rerank out.")
         return self._retriever.search(_read(query), k, modalities)
 
     def index(
@@ -184,54 +189,83 @@ class SearchEngine:
             EncoderError: The encoder failed; everything before that is saved.
             StorageError: The disk is full or read-only; everything before that is saved.
         """
-        from PIL import Image
-
         from indexer.sync import SyncOptions, sync
         from mmsearch.storage.lock import WriterLock
 
         with WriterLock(self.library, "mmsearch index"):
             if not self.catalog.encoders():
                 # A model whose weights do not load must not claim the library for itself.
-                side = self.encoder.image_size
-                self.encoder.encode_images([self.encoder.prepare_image(Image.new("RGB", (side, side)))])
+                for encoder in self.encoders:
+                    _try(encoder)
             return sync(
                 [Path(path) for path in paths],
                 self.catalog,
-                self.encoder,
-                self._store,
+                self.encoders,
+                self._stores,
                 options=options or SyncOptions(),
                 progress=progress,
             )
 
-    def rebuild(self, *, kind: str = "auto", progress: Callable[[Progress], None] | None = None) -> dict[str, Any]:
-        """Make the vector index anew from the catalog.
+    def rebuild(self, *, kind: str = "auto") -> tuple[dict[str, Any], ...]:
+        """Make the vector indexes anew from the catalog.
 
         Args:
             kind: ``auto``, ``flat``, ``ivf``, ``hnsw`` or ``pq``.
-            progress: Called as the vectors are read.
 
         Returns:
-            The new index as `status` shows it.
+            The new indexes as `status` shows them.
         """
         from mmsearch.storage.lock import WriterLock
 
         with WriterLock(self.library, "mmsearch rebuild"):
-            self._store.fold(self._source, kind=kind, force=True)
+            for encoder, modality in self._collections():
+                source = self.catalog.vector_source(encoder.id, modality)
+                self._stores(encoder, modality).fold(source, kind=kind, force=True)
         return self._index_status()
 
     def status(self) -> LibraryStatus:
         """What the library holds."""
-        return dataclasses.replace(self.catalog.status(), indexes=(self._index_status(),))
+        return dataclasses.replace(self.catalog.status(), indexes=self._index_status())
 
-    def _index_status(self) -> dict[str, Any]:
-        manifest = self._store.manifest
-        return {
-            "encoder": self.encoder.id,
-            "kind": None if manifest is None else manifest.kind,
-            "vectors": 0 if manifest is None else manifest.watermark.count,
-            "pending": self._store.pending(self._source),
-            "size_bytes": self._store.size_bytes(),
-        }
+    def _collections(self) -> list[tuple[Encoder, Modality]]:
+        """Those that hold vectors, or else that of images, as a library has one from the beginning."""
+        encoders = {encoder.id: encoder for encoder in self.encoders}
+        found = [
+            (encoders[record.encoder_id], record.modality)
+            for record in self.catalog.collections()
+            if record.encoder_id in encoders
+        ]
+        return found or [(self.encoders[0], Modality.IMAGE)]
+
+    def _index_status(self) -> tuple[dict[str, Any], ...]:
+        found: list[dict[str, Any]] = []
+        for encoder, modality in self._collections():
+            store = self._stores(encoder, modality)
+            manifest = store.manifest
+            found.append(
+                {
+                    "encoder": encoder.id,
+                    "modality": modality.value,
+                    "kind": None if manifest is None else manifest.kind,
+                    "vectors": 0 if manifest is None else manifest.watermark.count,
+                    "pending": store.pending(self.catalog.vector_source(encoder.id, modality)),
+                    "size_bytes": store.size_bytes(),
+                }
+            )
+        return tuple(found)
+
+
+def _try(encoder: Encoder) -> None:
+    """Embed something, to see that the weights are there."""
+    import numpy as np
+    from PIL import Image
+
+    if Modality.IMAGE in encoder.modalities:
+        side = encoder.image_size
+        encoder.encode_images([encoder.prepare_image(Image.new("RGB", (side, side)))])
+    elif encoder.sound is not None:
+        silence = np.zeros(encoder.sound.rate * encoder.sound.window_ms // 1000, np.float32)
+        encoder.encode_sounds([encoder.prepare_sound(silence)])
 
 
 def _read(query: str | Sequence[str] | Query | Image.Image) -> Query:

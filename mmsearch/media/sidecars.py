@@ -61,6 +61,7 @@ def sidecar_files(file: Path) -> tuple[Path, ...]:
     A change in one of them changes what the photo or video is found by. Other kinds of files have none.
     """
     stem, folder = file.with_suffix(""), file.parent
+    names: tuple[str | Path, ...]
     match modality_of(file):
         case Modality.IMAGE:
             names = (f"{stem}.txt", f"{file}.txt", folder / CAPTION_TABLE, f"{stem}.xmp", f"{file}.xmp")

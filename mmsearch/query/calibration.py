@@ -13,16 +13,16 @@ normalised by the query.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from mmsearch.types import Modality
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Background", "Calibration", "Pair", "calibration_for"]
-
-Pair = Literal["text-image", "image-image"]
+__all__ = ["Background", "Calibration", "calibration_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +77,25 @@ class Calibration:
         return np.asarray(self.slope * z + self.intercept)
 
 
-# Fitted by benchmarks/calibration.py, which prints these numbers.
-_FITTED: dict[tuple[str, Pair], Calibration] = {
-    ("mini", "text-image"): Calibration(1.344, -4.180, mean=0.0525, deviation=0.1374, confidence=20),
-    ("mini", "image-image"): Calibration(1.690, -4.842, mean=0.1398, deviation=0.1431, confidence=20),
+_IMAGE, _TEXT, _AUDIO = Modality.IMAGE, Modality.TEXT, Modality.AUDIO
+
+# Encoder, what is asked with, what is found. Fitted by benchmarks/calibration.py, which prints these numbers.
+_FITTED: dict[tuple[str, Modality, Modality], Calibration] = {
+    ("mini", _TEXT, _IMAGE): Calibration(1.344, -4.180, mean=0.0525, deviation=0.1374, confidence=20),
+    ("mini", _IMAGE, _IMAGE): Calibration(1.690, -4.842, mean=0.1398, deviation=0.1431, confidence=20),
 }
-# Any other encoder: the same sigmoid, with a background that is learnt from the library alone.
-_DEFAULT: dict[Pair, Calibration] = {
-    "text-image": Calibration(slope=1.3, intercept=-4.0),
-    "image-image": Calibration(slope=1.7, intercept=-4.7),
-}
+# Any other encoder: the same sigmoids, with a background that is learnt from the library alone.
+_SAME = Calibration(slope=1.7, intercept=-4.7)
+_CROSSING = Calibration(slope=1.3, intercept=-4.0)
 
 
-def calibration_for(encoder_id: str, pair: Pair) -> Calibration:
-    """The calibration of an encoder, or a general one for an encoder that has none of its own."""
-    return _FITTED.get((encoder_id, pair), _DEFAULT[pair])
+def calibration_for(encoder_id: str, asked: Modality, found: Modality) -> Calibration:
+    """The calibration of an encoder, or a general one for an encoder that has none of its own.
+
+    Args:
+        encoder_id: The encoder.
+        asked: What the query is.
+        found: What is searched; a frame of a video is an image.
+    """
+    asked, found = (_IMAGE if kind is Modality.VIDEO else kind for kind in (asked, found))
+    return _FITTED.get((encoder_id, asked, found)) or (_SAME if asked is found else _CROSSING)

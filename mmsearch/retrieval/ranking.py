@@ -1,0 +1,112 @@
+"""Ranks the segments of one collection for an embedded query: scores, and the relevance that they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmsearch.query.calibration import calibration_for
+from mmsearch.query.fusion import fuse
+from mmsearch.types import Modality, SegmentRecord, Stage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mmsearch.protocols import Encoder, VectorSource
+    from mmsearch.retrieval.terms import EmbeddedTerm
+    from mmsearch.storage.catalog import Catalog
+    from mmsearch.vectors.store import VectorStore
+
+__all__ = ["CollectionRanker", "Match"]
+
+# A composite query ranks the union of its terms' shortlists, each at least this deep.
+_SHORTLIST = 500
+# An item with many segments takes many places: so many segments are looked at for each item that is wanted.
+_SEGMENTS_FOR_AN_ITEM = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A segment that was ranked, with its item."""
+
+    record: SegmentRecord
+    score: float
+    relevance: float
+    stage: Stage
+
+
+class CollectionRanker:
+    """Ranks what one encoder made of the segments of one modality."""
+
+    def __init__(self, catalog: Catalog, encoder: Encoder, modality: Modality, store: VectorStore) -> None:
+        """Rank the vectors of `encoder` for `modality` in `catalog`, with `store` as their index."""
+        self._catalog = catalog
+        self._encoder = encoder
+        self._modality = modality
+        self._store = store
+
+    def rank(self, terms: Sequence[EmbeddedTerm], items: int, allowed: NDArray[np.int64] | None = None) -> list[Match]:
+        """Find the segments that match best, of at least so many items where there are as many.
+
+        Args:
+            terms: Of the query.
+            items: How many different items are wanted.
+            allowed: Segment ids to search among, sorted; None means all.
+        """
+        source = self._catalog.vector_source(self._encoder.id, self._modality)
+        alone = self._modality is Modality.IMAGE  # a photo has one image
+        depth = items if alone else _SEGMENTS_FOR_AN_ITEM * items
+        while True:
+            if len(terms) == 1:
+                ids, scores, relevance, found = self._near(source, terms[0], depth, allowed)
+            else:
+                ids, scores, relevance, found = self._composed(source, terms, depth, allowed)
+            records = self._catalog.segments(ids.tolist())
+            # A removal that came after the index was read leaves a gap, and an item may take many places: then look
+            # deeper, until all is seen.
+            if found < depth or len({record.item.id for record in records.values()}) >= items:
+                break
+            depth *= 2
+        stage: Stage = "vector" if len(terms) == 1 else "fused"
+        ranked = zip(ids.tolist(), scores.tolist(), relevance.tolist(), strict=True)
+        return [Match(records[id_], score, chance, stage) for id_, score, chance in ranked if id_ in records]
+
+    def _near(
+        self, source: VectorSource, term: EmbeddedTerm, depth: int, allowed: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float64], int]:
+        embedding = term.embedding[None]  # (1, dim)
+        ids, scores = self._store.search(source, embedding, depth, allowed=allowed)
+        there = ids[0] >= 0
+        near, similar = ids[0][there], scores[0][there]
+        log_odds = self._log_odds(term, similar, self._background(source, embedding)[0])
+        return near, similar, 1.0 / (1.0 + np.exp(-log_odds)), int(near.size)
+
+    def _composed(
+        self, source: VectorSource, terms: Sequence[EmbeddedTerm], depth: int, allowed: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float64], int]:
+        embeddings = np.stack([term.embedding for term in terms])  # (terms, dim)
+        sought = np.array([term.weight > 0 for term in terms])
+        ids, _ = self._store.search(source, embeddings[sought], max(_SHORTLIST, depth), allowed=allowed)
+        shortlist, vectors = self._catalog.vectors(self._encoder.id, ids[ids >= 0])  # each once: (n,), (n, dim)
+        scores = embeddings @ vectors.T  # (terms, n)
+        background = self._background(source, embeddings)  # (terms, sample)
+        log_odds = np.empty(scores.shape)
+        for row, term in enumerate(terms):
+            log_odds[row] = self._log_odds(term, scores[row], background[row])
+        fused, relevance = fuse(log_odds, [term.weight for term in terms])
+        order = np.lexsort((shortlist, -fused))
+        return shortlist[order], fused[order], relevance[order], int(np.count_nonzero(ids[0] >= 0))
+
+    def _log_odds(
+        self, term: EmbeddedTerm, scores: NDArray[np.float32], background: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        calibration = calibration_for(self._encoder.id, term.asked, self._modality)
+        return calibration.log_odds(scores, calibration.background(background))
+
+    def _background(self, source: VectorSource, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores (terms, sample) of each term against a sample of the collection."""
+        _, vectors = self._store.sample(source)
+        return np.asarray(embeddings @ vectors.T)

@@ -1,0 +1,81 @@
+"""Retriever answers a query over all the collections of a library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from mmsearch.errors import QueryError, UsageError
+from mmsearch.retrieval.grouping import group
+from mmsearch.retrieval.ranking import CollectionRanker, Match
+from mmsearch.retrieval.terms import TermEmbedder
+from mmsearch.types import CollectionRecord, Filters, Hit, Modality
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mmsearch.protocols import Encoder
+    from mmsearch.query.language import Query
+    from mmsearch.storage.catalog import Catalog
+    from mmsearch.vectors.stores import VectorStores
+
+__all__ = ["Retriever"]
+
+
+class Retriever:
+    """Searches what some encoders have in a catalog; what the query holds is embedded by each that can take it."""
+
+    def __init__(self, catalog: Catalog, encoders: Sequence[Encoder], stores: VectorStores) -> None:
+        """Search the vectors of `encoders` in `catalog`, with `stores` as their indexes."""
+        self._catalog = catalog
+        self._encoders = encoders
+        self._stores = stores
+
+    def search(self, query: Query, k: int, modalities: Iterable[Modality | str] | None = None) -> list[Hit]:
+        """Find the k items that match best, each with its best segments.
+
+        Raises:
+            UsageError: A modality does not exist.
+            QueryError: A file of the query cannot be read, or no encoder takes what is looked for.
+            EncoderError: An encoder failed.
+        """
+        filters = Filters() if modalities is None else Filters(frozenset(map(_modality, modalities)))
+        collections = self._catalog.collections()
+        lists: list[list[Match]] = []
+        answered = False
+        for encoder in self._encoders:
+            terms = TermEmbedder(self._catalog, encoder).embed(query.terms)
+            if not terms:
+                continue
+            answered = True
+            for collection in collections:
+                if collection.encoder_id != encoder.id:
+                    continue
+                allowed = self._allowed(collection, filters)
+                if allowed is not None and not allowed.size:
+                    continue
+                store = self._stores(encoder, collection.modality)
+                ranker = CollectionRanker(self._catalog, encoder, collection.modality, store)
+                lists.append(ranker.rank(terms, k, allowed))
+        if not answered:
+            names = " and ".join(encoder.id for encoder in self._encoders)
+            raise QueryError(
+                f"The library was made with {names}, which cannot take all of this query.",
+                hint="Ask with words, or make a library with a model that takes such files: mmsearch models list",
+            )
+        return group(lists, k)
+
+    def _allowed(self, collection: CollectionRecord, filters: Filters) -> NDArray[np.int64] | None:
+        """The segments of a collection that pass, or None where all do."""
+        if filters.modalities is None or collection.modality in filters.modalities:
+            return None
+        return self._catalog.select_segments(collection.encoder_id, collection.modality, filters)
+
+
+def _modality(name: Modality | str) -> Modality:
+    try:
+        return Modality(str(name))
+    except ValueError:
+        kinds = ", ".join(sorted(str(kind) for kind in Modality))
+        raise UsageError(f"There is no type {str(name)!r}.", hint=f"Types: {kinds}.") from None
