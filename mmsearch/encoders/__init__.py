@@ -34,19 +34,22 @@ def load_encoder(
         open_clip/<architecture>/<checkpoint file>  one's own weights of a known architecture
         open_clip/hf-hub:<organisation>/<name>      a repository on the Hugging Face hub
         open_clip/local-dir:<folder>                such a repository on this disk, with its open_clip_config.json
+        clap/<organisation>/<name>                  a CLAP model on the Hugging Face hub, for sounds and texts
+        clap/local-dir:<folder>                     such a model on this disk, as transformers saves it
 
     What follows ``<architecture>/`` is a file if it has a slash, begins with ``.`` or ``~`` or ends as checkpoints do
     (``.pt``, ``.pth``, ``.bin``, ``.ckpt``, ``.npz``, ``.safetensors``). ``local-dir:`` may be left out before a path
     that begins with ``/``, ``./``, ``../`` or ``~``, and of such a path to the folder of a model all that goes before
-    it. Capitals in architectures do not count, hyphens and underscores in tags are the same, ``-quickgelu`` before a
-    tag may be left out, and paths become absolute: the encoder's own id is one spelling for all of them. That of a
-    ``mini/`` folder ends with ``@`` and eight digits of its weights' hash: trained again, it is another model.
+    it; ``hf-hub:`` may stand before the organisation of a CLAP model. Capitals in architectures do not count, hyphens
+    and underscores in tags are the same, ``-quickgelu`` before a tag may be left out, and paths become absolute: the
+    encoder's own id is one spelling for all of them. That of a ``mini/`` folder ends with ``@`` and eight digits of its
+    weights' hash: trained again, it is another model.
 
     Args:
         id: As above.
         device: ``cpu``, ``cuda``, ``cuda:<number>`` or ``mps``; the best one here when None or ``auto``.
-        precision: ``fp32``, ``bf16`` or ``fp16`` for an open_clip image tower; the fastest that serves when None or
-            ``auto``.
+        precision: ``fp32``, ``bf16`` or ``fp16`` for the image tower of open_clip or the audio tower of CLAP; the
+            fastest that serves when None or ``auto``.
         offline: Never fetch weights, as do ``$MMSEARCH_OFFLINE`` and ``$HF_HUB_OFFLINE``. Where they are on this
             machine the network is never touched in any case.
         notify: Called with a sentence before something that takes long, such as fetching weights.
@@ -84,6 +87,15 @@ def _open_clip(id: str, device: str | None, precision: str | None, offline: bool
     return OpenClipEncoder(source, device=device, precision=check_precision(precision), offline=offline, notify=notify)
 
 
+def _clap(id: str, device: str | None, precision: str | None, offline: bool, notify: _Notify) -> Encoder:
+    from mmsearch.encoders.clap import ClapEncoder
+    from mmsearch.encoders.clap_source import ClapSource
+    from mmsearch.encoders.precision import check_precision
+
+    source = ClapSource.parse(id)
+    return ClapEncoder(source, device=device, precision=check_precision(precision), offline=offline, notify=notify)
+
+
 def _hashing(id: str, device: str | None, precision: str | None, offline: bool, notify: _Notify) -> Encoder:
     if id != "hashing" or os.environ.get("MMSEARCH_TEST_ENCODERS", "") in ("", "0"):
         raise _unknown(id)
@@ -95,6 +107,7 @@ def _hashing(id: str, device: str | None, precision: str | None, offline: bool, 
 _FAMILIES: dict[str, Callable[[str, str | None, str | None, bool, _Notify], Encoder]] = {
     "mini": _mini,
     "open_clip": _open_clip,
+    "clap": _clap,
     "hashing": _hashing,
 }
 
@@ -107,6 +120,7 @@ def full_id(id: str) -> str:
     """
     if not (id in (".", "..") or id.startswith(("/", "./", "../", "~")) or os.path.isabs(id)):
         return id
+    from mmsearch.encoders.clap_source import is_clap
     from mmsearch.encoders.model_folder import MINI_FILES, resolved
 
     place = resolved(id)
@@ -114,6 +128,8 @@ def full_id(id: str) -> str:
         return f"open_clip/local-dir:{place}"
     if any(os.path.isfile(place / name) for name in MINI_FILES):
         return f"mini/{place}"
+    if is_clap(place):
+        return f"clap/local-dir:{place}"
     hint = f"Write open_clip/<architecture>/{place}, or see" if os.path.isfile(place) else "See"
     raise UnknownEncoderError(f"There is no model {id!r}.", hint=f"{hint} what there is: mmsearch models list")
 

@@ -14,6 +14,7 @@ from mmsearch.encoders.model_folder import ModelFolder, ModelMeta, hub_folder, u
 from mmsearch.errors import MmsearchError, ModelMissingError, UnknownEncoderError, UsageError
 
 if TYPE_CHECKING:
+    from mmsearch.encoders.clap_source import ClapSource
     from mmsearch.encoders.mini_source import MiniSource
     from mmsearch.encoders.open_clip_source import OpenClipSource
 
@@ -39,8 +40,8 @@ class ModelInfo:
     note: str = ""
 
 
-# Sizes are four bytes for each parameter. The figures are text-to-image recall@10 on the 5,000 pictures of COCO's test
-# split, as open_clip's authors publish them in docs/openclip_retrieval_results.csv.
+# Name, parameters of four bytes each, dimensions, and what it is good for. The figures are text-to-image recall@10 on
+# the 5,000 pictures of COCO's test split, as open_clip's authors publish them in docs/openclip_retrieval_results.csv.
 _RECOMMENDED = (
     ("open_clip/ViT-B-32-256/datacomp_s34b_b86k", 151_290_000, 512, "fast; COCO recall@10 75.2 %"),
     ("open_clip/ViT-B-16/metaclip_fullcc", 149_620_000, 512, "good; COCO recall@10 77.0 %"),
@@ -48,6 +49,8 @@ _RECOMMENDED = (
     ("open_clip/ViT-L-14/laion2b_s32b_b82k", 427_620_000, 768, "slow; COCO recall@10 79.8 %"),
     ("open_clip/ViT-SO400M-14-SigLIP-384/webli", 877_960_000, 1152, "best, wants a GPU; 84.2 %; needs mmsearch[hf]"),
     ("open_clip/xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k", 366_120_000, 512, "100 languages; needs mmsearch[hf]"),
+    ("clap/laion/clap-htsat-unfused", 153_490_000, 512, "sounds; needs mmsearch[audio]"),
+    ("clap/laion/larger_clap_general", 193_910_000, 512, "sounds, music and speech; needs mmsearch[audio]"),
 )
 
 
@@ -87,17 +90,27 @@ def pull(
     model_id = full_id(model_id)
     if model_id == "mini":
         return path(model_id)
+    from mmsearch.encoders.clap_source import ClapSource
     from mmsearch.encoders.mini import MiniEncoder
     from mmsearch.encoders.mini_source import MiniSource
-    from mmsearch.encoders.open_clip import OpenClipEncoder
-    from mmsearch.encoders.open_clip_weights import fetch_weights
 
     source = _parsed(model_id)
     if isinstance(source, MiniSource):
         MiniEncoder(source=source).load()
         return source.folder
-    encoder = OpenClipEncoder(source, offline=offline, notify=notify)
-    weights, _ = fetch_weights(source, offline=offline, notify=notify, progress=progress)
+    encoder: ClapEncoder | OpenClipEncoder
+    if isinstance(source, ClapSource):
+        from mmsearch.encoders import clap_weights
+        from mmsearch.encoders.clap import ClapEncoder
+
+        encoder = ClapEncoder(source, offline=offline, notify=notify)
+        weights, _ = clap_weights.fetch_weights(source, offline=offline, notify=notify, progress=progress)
+    else:
+        from mmsearch.encoders import open_clip_weights
+        from mmsearch.encoders.open_clip import OpenClipEncoder
+
+        encoder = OpenClipEncoder(source, offline=offline, notify=notify)
+        weights, _ = open_clip_weights.fetch_weights(source, offline=offline, notify=notify, progress=progress)
     meta = encoder.describe()
     if not Path(meta.weights.path).exists():  # they were deleted, and came back elsewhere
         encoder.adopt(weights)
@@ -156,14 +169,13 @@ def remove(model_id: str) -> int:
 
 
 def _installed(meta: ModelMeta) -> ModelInfo:
-    from mmsearch.encoders.mini_source import MiniSource
+    from mmsearch.encoders.mini_source import FAMILY, MiniSource
 
     weights = Path(meta.weights.path)
     size = ModelFolder(meta.id).size_bytes() + (meta.weights.size_bytes if weights.exists() else 0)
     notes = []
-    source = _parsed(meta.id)
-    if isinstance(source, MiniSource):
-        notes.append("it was trained again since" if meta.weights.changed() else source.note)
+    if meta.id.partition("/")[0] == FAMILY:
+        notes.append("it was trained again since" if meta.weights.changed() else MiniSource.parse(meta.id).note)
     if not weights.exists():
         notes.append("its weights are gone: text queries only" if meta.text else "its weights are gone")
     if meta.reason:
@@ -171,10 +183,12 @@ def _installed(meta: ModelMeta) -> ModelInfo:
     return ModelInfo(meta.id, "installed", size, meta.dim, "; ".join(filter(None, notes)))
 
 
-def _parsed(model_id: str) -> OpenClipSource | MiniSource:
-    from mmsearch.encoders import mini_source, open_clip_source
+def _parsed(model_id: str) -> OpenClipSource | ClapSource | MiniSource:
+    from mmsearch.encoders import clap_source, mini_source, open_clip_source
 
     family = model_id.partition("/")[0]
+    if family == clap_source.FAMILY and "/" in model_id:
+        return clap_source.ClapSource.parse(model_id)
     if family == mini_source.FAMILY and "/" in model_id:
         return mini_source.MiniSource.parse(model_id)
     if family != open_clip_source.FAMILY or "/" not in model_id:
@@ -195,11 +209,15 @@ def _places(model_id: str) -> tuple[ModelFolder, Path | None]:
         return folder, source.folder if source.folder.exists() else None
     if source.local is not None:
         return folder, source.local if source.local.exists() else None
-    from mmsearch.encoders.open_clip_weights import find_weights
+    from mmsearch.encoders import clap_weights, open_clip_weights
+    from mmsearch.encoders.clap_source import ClapSource
 
     try:
-        found = find_weights(source)
-    except MmsearchError:  # without open_clip nobody knows where its weights would be
+        if isinstance(source, ClapSource):
+            found = clap_weights.find_weights(source)
+        else:
+            found = open_clip_weights.find_weights(source)
+    except MmsearchError:  # without the family's package nobody knows where its weights would be
         found = None
     return folder, found[0] if found else None
 

@@ -17,12 +17,14 @@ import numpy as np
 from mmsearch.encoders.model_folder import TextMeta, unwritable
 from mmsearch.encoders.text_check import PROBES, NotExportableError, check_embeddings, check_tokens, first_line
 from mmsearch.encoders.text_graph import UnknownTowerError, write_text_graph
-from mmsearch.encoders.text_tokens import CLEANERS, MERGES, VOCABULARY
+from mmsearch.encoders.text_tokens import MERGES, VOCABULARY
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 __all__ = ["NotExportableError", "export_text_tower", "is_simple", "reference_embeddings", "text_layers"]
+
+_CLEANERS = ("lower", "whitespace", "canonicalize")
 
 
 def export_text_tower(model: nn.Module, tokenizer: Any, folder: Path) -> TextMeta:
@@ -65,7 +67,7 @@ def reference_embeddings(model: nn.Module, tokenizer: Any, texts: list[str]) -> 
 def _write_tokenizer(tokenizer: Any, folder: Path) -> TextMeta:
     from open_clip.tokenizer import get_clean_fn
 
-    cleaners = {get_clean_fn(name): name for name in CLEANERS}
+    cleaners = {get_clean_fn(name): name for name in _CLEANERS}
     simple = is_simple(tokenizer)
     clean = cleaners.get(getattr(tokenizer, "clean_fn", get_clean_fn("canonicalize")))  # SigLIP's own has no choice
     if clean is None or getattr(tokenizer, "reduction_fn", None) or getattr(tokenizer, "tokenizer_mode", None):

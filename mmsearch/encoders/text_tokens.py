@@ -1,4 +1,4 @@
-"""Texts in, token ids out, with the `tokenizers` library alone; equal to what open_clip's tokenizers give."""
+"""Texts in, token ids out, with the `tokenizers` library alone; equal to what a model's own tokenizer gives."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _repaired(text: str) -> str:
     import html
     import unicodedata
 
-    text = text.encode("utf-8", "replace").decode("utf-8")  # a file name's stray bytes are no characters
+    text = _characters(text)
     try:
         import ftfy
     except ImportError:  # the light installation: what ftfy does to a text that is not garbled
@@ -108,6 +108,11 @@ def _repaired(text: str) -> str:
     else:
         text = ftfy.fix_text(text)
     return html.unescape(html.unescape(text))
+
+
+def _characters(text: str) -> str:
+    """The text itself, without a file name's stray bytes, which are no characters."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _whitespace(text: str) -> str:
@@ -122,4 +127,9 @@ def _canonicalize(text: str) -> str:
     return " ".join(_repaired(text).translate(_WITHOUT_PUNCTUATION).lower().split())
 
 
-CLEANERS: dict[str, Callable[[str], str]] = {"lower": _lower, "whitespace": _whitespace, "canonicalize": _canonicalize}
+CLEANERS: dict[str, Callable[[str], str]] = {
+    "none": _characters,
+    "lower": _lower,
+    "whitespace": _whitespace,
+    "canonicalize": _canonicalize,
+}

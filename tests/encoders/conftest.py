@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
+    from mmsearch.encoders.clap import ClapEncoder
     from mmsearch.encoders.open_clip import OpenClipEncoder
 
 
@@ -73,6 +74,41 @@ def as_if_exported(exported: Path, tiny_folder: Path, cache: Path) -> Callable[[
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def needs_clap() -> None:
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        pytest.skip("torch and transformers are not installed")
+
+
+@pytest.fixture(scope="session")
+def clap_folder(tmp_path_factory: pytest.TempPathFactory, needs_clap: None) -> Path:
+    """A tiny CLAP model, as transformers saves it; to be read, not changed."""
+    from tests.encoders import tiny_clap
+
+    return tiny_clap.save_repository(tmp_path_factory.mktemp("models") / "clap")
+
+
+@pytest.fixture(scope="session")
+def clap_cache(tmp_path_factory: pytest.TempPathFactory, clap_folder: Path) -> Path:
+    """A model cache in which the tiny CLAP model's text tower was exported; to be read, not changed."""
+    from tests.encoders import tiny_clap
+
+    folder = tmp_path_factory.mktemp("exported")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MMSEARCH_CACHE", str(folder))
+        tiny_clap.encoder(clap_folder).describe()
+    return folder
+
+
+@pytest.fixture
+def clap(clap_cache: Path, clap_folder: Path, monkeypatch: pytest.MonkeyPatch) -> ClapEncoder:
+    """The encoder of the tiny CLAP model, its text tower exported already."""
+    from tests.encoders import tiny_clap
+
+    monkeypatch.setenv("MMSEARCH_CACHE", str(clap_cache))
+    return tiny_clap.encoder(clap_folder)  # type: ignore[no-any-return]
 
 
 def open_clip_encoder(folder: Path, **options: str) -> OpenClipEncoder:
