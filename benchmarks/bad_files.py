@@ -139,12 +139,12 @@ def child(library: Path, folder: Path) -> None:
     from mmsearch.encoders.hashing import HashingEncoder
     from mmsearch.present.report import summary_dict
     from mmsearch.storage.catalog import Catalog
-    from mmsearch.vectors.store import VectorStore
+    from mmsearch.vectors.stores import VectorStores
 
     encoder = HashingEncoder()
     with Catalog.open(library, create=True) as catalog:
-        store = VectorStore(library / "vectors", encoder.id, encoder.dim)
-        print(json.dumps(summary_dict(sync([folder], catalog, encoder, store))))
+        stores = VectorStores(library / "vectors")
+        print(json.dumps(summary_dict(sync([folder], catalog, [encoder], stores))))
 
 
 def index(folder: Path, library: Path, *, hashing: bool) -> tuple[Run, dict[str, object]]:

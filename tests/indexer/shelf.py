@@ -16,8 +16,8 @@ from PIL import Image
 from indexer.sync import SyncOptions, sync
 from mmsearch.encoders.hashing import HashingEncoder
 from mmsearch.storage.catalog import Catalog
-from mmsearch.types import Filters, IndexSummary, Progress
-from mmsearch.vectors.store import VectorStore
+from mmsearch.types import Filters, IndexSummary, Modality, Progress
+from mmsearch.vectors.stores import VectorStores
 from tests.media.pictures import encoded
 
 _clock = itertools.count(1_600_000_000_000_000_000, 1_000_000_000)
@@ -55,17 +55,17 @@ class Shelf:
 
     def sync(self, *paths: Path, progress: Callable[[Progress], None] | None = None, **options: Any) -> IndexSummary:
         """Index some paths."""
-        store = VectorStore(self.library / "vectors", self.encoder.id, self.encoder.dim)
+        stores = VectorStores(self.library / "vectors")
         with Catalog.open(self.library, create=True) as catalog:
-            summary = sync(paths, catalog, self.encoder, store, options=SyncOptions(**options), progress=progress)
-            if catalog.encoders():
-                assert store.pending(catalog.vector_source(self.encoder.id)) == 0
+            summary = sync(paths, catalog, [self.encoder], stores, options=SyncOptions(**options), progress=progress)
+            for modality in Modality if catalog.encoders() else ():
+                assert stores(self.encoder, modality).pending(catalog.vector_source(self.encoder.id, modality)) == 0
             return summary
 
     def vectors(self) -> dict[Path, bytes]:
         """The embedding of every indexed file."""
         with Catalog.open(self.library) as catalog:
-            ids = catalog.select_segments(self.encoder.id, Filters())
+            ids = catalog.select_segments(self.encoder.id, Modality.IMAGE, Filters())
             found, vectors = catalog.vectors(self.encoder.id, ids)
             records = catalog.segments(found.tolist())
             paths = [records[int(id_)].item.path for id_ in found]

@@ -8,10 +8,13 @@ import pytest
 
 from indexer import loader as module
 from indexer.changes import Candidate
-from indexer.loader import Content, Loader, Prepared, default_threads
+from indexer.loader import Content, Loader, default_threads
+from indexer.prepared import Reading
+from indexer.reader import SegmentReader
+from indexer.stream import Stream
 from mmsearch.media.files import content_hash
 from mmsearch.storage.catalog import Catalog
-from mmsearch.types import Modality, NewItem, NewSegment, ScannedFile
+from mmsearch.types import EncoderRecord, Modality, NewItem, NewSegment, ScannedFile
 from tests.indexer.shelf import CountingEncoder, picture, put
 
 
@@ -23,13 +26,13 @@ def encoder() -> CountingEncoder:
 @pytest.fixture
 def catalog(tmp_path: Path, encoder: CountingEncoder) -> Iterator[Catalog]:
     with Catalog.open(tmp_path / "library", create=True) as opened:
-        opened.register_encoder(encoder.id, encoder.dim)
+        opened.register_encoders([EncoderRecord(encoder.id, encoder.dim)])
         yield opened
 
 
 @pytest.fixture
 def loader(catalog: Catalog, encoder: CountingEncoder) -> Iterator[Loader]:
-    made = Loader(catalog, encoder, threads=3, ahead=8)
+    made = Loader(catalog, SegmentReader([encoder]), threads=3, ahead=8)
     yield made
     made.close()
 
@@ -39,7 +42,7 @@ def _candidate(path: Path) -> Candidate:
     return Candidate(1, ScannedFile(path.parent, path.name, status.st_size, status.st_mtime_ns, Modality.IMAGE))
 
 
-def _decoded(content: Content) -> Prepared | str | None:
+def _decoded(content: Content) -> Reading | Stream | str | None:
     assert content.decoding is not None
     return content.decoding.result(timeout=10)
 
@@ -49,7 +52,7 @@ def test_contents_come_in_the_order_of_their_files(loader: Loader, photos: Path)
     contents = list(loader.contents(map(_candidate, paths)))
     assert [content.candidate.file.path for content in contents] == [path.name for path in paths]
     assert [content.content_hash for content in contents] == [content_hash(path.read_bytes()) for path in paths]
-    assert all(isinstance(_decoded(content), Prepared) for content in contents)
+    assert all(isinstance(_decoded(content), Reading) for content in contents)
 
 
 def test_no_more_files_are_read_than_may_be_looked_ahead(loader: Loader, photos: Path) -> None:
@@ -81,16 +84,14 @@ def test_what_the_catalog_has_is_not_decoded_unless_it_must_be(
 ) -> None:
     path = put(photos / "a.png", 1)
     vector = encoder.encode_texts(["anything"])[0]
-    catalog.write(
-        encoder.id,
-        items=[NewItem(Modality.IMAGE, (NewSegment(vector),), key="a", content_hash=content_hash(picture(1)))],
-    )
+    segment = NewSegment(Modality.IMAGE, {encoder.id: vector})
+    catalog.write(items=[NewItem(Modality.IMAGE, (segment,), key="a", content_hash=content_hash(picture(1)))])
     (content,) = loader.contents([_candidate(path)])
     assert (content.stored, content.decoding, encoder.prepared) == ((1,), None, 0)
     (hashed,) = loader.hashes([_candidate(path)])
     assert (hashed.stored, hashed.content_hash) == ((1,), content_hash(picture(1)))
     (content,) = loader.contents([_candidate(path)], always=True)
-    assert isinstance(_decoded(content), Prepared)
+    assert isinstance(_decoded(content), Reading)
 
 
 def test_released_content_is_looked_up_in_the_catalog(loader: Loader, photos: Path, encoder: CountingEncoder) -> None:
@@ -114,7 +115,7 @@ def test_a_file_that_cannot_be_read_gives_its_reason(
     (photos / "gone.png").unlink()
     (photos / "emptied.png").write_bytes(b"")
     large = _candidate(put(photos / "large.png", 3))
-    monkeypatch.setattr(module, "MAX_FILE_BYTES", 10)
+    monkeypatch.setattr(module, "MAX_IMAGE_BYTES", 10)
     found = list(loader.contents([gone, emptied, large]))
     assert [content.reason for content in found] == ["vanished", "empty file", "larger than 0 GiB"]
     assert [content.vanished for content in found] == [True, False, False]
@@ -126,7 +127,7 @@ def test_a_file_too_large_to_hold_is_hashed_and_decoded_from_the_disk(
     monkeypatch.setattr(module, "_HELD_BYTES", 10)
     (content,) = loader.contents([_candidate(put(photos / "a.png", 1))])
     assert content.content_hash == content_hash(picture(1))
-    assert isinstance(_decoded(content), Prepared)
+    assert isinstance(_decoded(content), Reading)
 
 
 def test_an_error_of_the_encoder_ends_the_loading(catalog: Catalog, photos: Path) -> None:
@@ -134,7 +135,7 @@ def test_an_error_of_the_encoder_ends_the_loading(catalog: Catalog, photos: Path
         def prepare_image(self, image: object) -> object:  # type: ignore[override]
             raise RuntimeError("a bug")
 
-    loader = Loader(catalog, Broken(), threads=2, ahead=4)
+    loader = Loader(catalog, SegmentReader([Broken()]), threads=2, ahead=4)
     paths = [put(photos / f"{number}.png", number) for number in range(10)]
     with pytest.raises(RuntimeError, match="a bug"):
         list(loader.contents(map(_candidate, paths)))

@@ -25,7 +25,7 @@ def _scan(
 
 
 def test_pictures_are_found_in_all_folders_in_a_fixed_order(photos: Path) -> None:
-    for name in ("b.jpg", "a.PNG", "z/c.webp", "m/k/d.heic", "m/e.gif", "notes.txt", "m/raw.dng"):
+    for name in ("b.jpg", "a.PNG", "z/c.webp", "m/k/d.heic", "m/e.gif", "notes.xyz", "m/raw.dng"):
         put(photos / name, 1)
     assert _scan(photos)[0] == ["a.PNG", "b.jpg", "m/e.gif", "m/k/d.heic", "z/c.webp"]
 
@@ -137,7 +137,7 @@ def test_broken_links_are_listed(photos: Path, tmp_path: Path) -> None:
     (photos / "a.jpg").symlink_to(tmp_path / "nowhere.jpg")
     (photos / "self.jpg").symlink_to(photos / "self.jpg")
     (photos / "folder").symlink_to(tmp_path / "not mounted")
-    (photos / "notes.txt").symlink_to(tmp_path / "nowhere.txt")
+    (photos / "notes.xyz").symlink_to(tmp_path / "nowhere.xyz")
     assert _scan(photos) == ([], {"a.jpg": "dangling link", "self.jpg": "link loop", "folder": "dangling link"})
 
 
@@ -212,9 +212,9 @@ def test_a_scan_says_whether_there_was_anything(photos: Path) -> None:
 
 def test_a_file_that_is_named_is_looked_at_whatever_its_name(photos: Path) -> None:
     put(photos / ".hidden.jpg", 1)
-    put(photos / "notes.txt", b"text")
+    put(photos / "notes.xyz", b"text")
     assert [entry.path for entry in scan([photos / ".hidden.jpg"]) if isinstance(entry, ScannedFile)] == [".hidden.jpg"]
-    (failure,) = scan([photos / "notes.txt"])
+    (failure,) = scan([photos / "notes.xyz"])
     assert isinstance(failure, Failure)
     assert failure.reason == "not a supported kind of file"
 

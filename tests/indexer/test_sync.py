@@ -196,7 +196,7 @@ def test_a_missing_root_inside_a_named_folder_is_no_error(shelf: Shelf, photos: 
 
 def test_a_folder_that_still_holds_other_things_is_not_an_unmounted_disk(shelf: Shelf, photos: Path) -> None:
     put(photos / "a.png", 1)
-    put(photos / "notes.txt", b"text")
+    put(photos / "notes.xyz", b"text")
     shelf.sync(photos)
     (photos / "a.png").unlink()
     assert counts(shelf.sync(photos)) == {"removed": 1}
@@ -531,7 +531,7 @@ def test_the_summary_says_where_the_time_went(shelf: Shelf, photos: Path) -> Non
     assert list(summary.stage_seconds) == ["scan", "decode", "encode", "store", "index"]
     assert all(seconds > 0 for seconds in summary.stage_seconds.values())
     assert summary.elapsed_s >= sum(summary.stage_seconds[name] for name in ("scan", "encode", "store", "index"))
-    assert summary.images_per_second > 0
+    assert summary.segments_per_second > 0
 
 
 def test_no_thread_outlives_a_run(shelf: Shelf, photos: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mmsearch.query.calibration import Background, Calibration, calibration_for
-from mmsearch.query.fusion import fuse
+from mmsearch.query.fusion import fuse, fuse_lists
+from mmsearch.types import Modality
 
 ODDS = arrays(np.float64, (3, 8), elements=st.floats(-20, 20))
 
@@ -77,5 +79,27 @@ def test_a_tiny_library_leans_on_what_is_known_of_the_encoder() -> None:
 
 
 def test_every_encoder_has_a_calibration() -> None:
-    for pair in ("text-image", "image-image"):
-        assert calibration_for("open_clip/ViT-B-32/anything", pair).slope > 0
+    for asked, found in product(Modality, Modality):
+        assert calibration_for("open_clip/ViT-B-32/anything", asked, found).slope > 0
+
+
+def test_the_best_of_every_list_comes_before_the_seconds_where_all_match_as_well() -> None:
+    lists = [[(1, 0.9), (2, 0.9)], [(3, 0.9), (4, 0.9)], [(5, 0.9)]]
+    assert [item for item, _ in fuse_lists(lists)] == [1, 3, 5, 2, 4]
+
+
+def test_a_list_in_which_nothing_matches_comes_after_what_does() -> None:
+    photos = [(number, 0.9) for number in range(10)]
+    assert [item for item, _ in fuse_lists([photos, [(99, 0.01)]])][:10] == list(range(10))
+
+
+def test_an_item_that_several_lists_hold_gains_by_each() -> None:
+    (first, score), (second, _) = fuse_lists([[(1, 0.8), (2, 0.7)], [(2, 0.8)]])
+    assert (first, second) == (2, 1)
+    assert score == pytest.approx(1.2 / 12 + 1.3 / 11)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=50))
+def test_one_list_keeps_its_order(relevance: list[float]) -> None:
+    ranked = list(enumerate(sorted(relevance, reverse=True)))
+    assert [item for item, _ in fuse_lists([ranked])] == [item for item, _ in ranked]
