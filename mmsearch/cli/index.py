@@ -49,7 +49,11 @@ def index(
         bool, typer.Option("--retry-failed", help="Try files again that could not be read before.")
     ] = False,
     captions: Annotated[
-        bool, typer.Option("--captions/--no-captions", help="Whether captions beside photos belong to them.")
+        bool,
+        typer.Option(
+            "--captions/--no-captions",
+            help="Read what is written about photos, sounds and videos, in them and beside them.",
+        ),
     ] = True,
     batch_size: Annotated[
         int | None,
