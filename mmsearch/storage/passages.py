@@ -22,7 +22,8 @@ MOST_TERMS = 64
 # In fewer texts than these, all matches are ranked in no time.
 MANY_TEXTS = 10_000
 
-_TERM = re.compile(r'"([^"]*)"|([^\s"]+)')
+# Words that a hyphen, an apostrophe or a point joins, as in e-mail, are found side by side only.
+_TERM = re.compile(r'"([^"]*)"|([^\s",;:!?()\[\]{}<>|/\\*^~+=“”„«»…、。，]+)')
 
 
 def match_text(session: Session, query: str, k: int, filters: Filters) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

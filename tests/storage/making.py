@@ -16,11 +16,30 @@ from mmsearch.types import EncoderRecord, MediaInfo, Modality, NewItem, NewSegme
 ENCODER = "test-encoder"
 DIM = 8
 RECORD = EncoderRecord(ENCODER, DIM)
+OTHER = "other-encoder"
+OTHER_DIM = 5
+OTHER_RECORD = EncoderRecord(OTHER, OTHER_DIM)
 
 
 def embedding(seed: int, dim: int = DIM) -> NDArray[np.float32]:
     vector = np.random.default_rng(seed).standard_normal(dim).astype(np.float32)
     return vector / np.linalg.norm(vector)
+
+
+def mixed_segment(content: int, ordinal: int) -> NewSegment:
+    """What a content has at a place: an image, passages of both encoders, of one and of none, a window of the other."""
+    seed, kind = content * 100 + ordinal, ordinal % 5
+    text = f"content {content} word{ordinal} née" if kind in (1, 2, 4) else None
+    return NewSegment(
+        (Modality.IMAGE, Modality.TEXT, Modality.TEXT, Modality.AUDIO, Modality.TEXT)[kind],
+        {
+            encoder: embedding(seed, dim)
+            for encoder, dim, kinds in ((ENCODER, DIM, (0, 1, 2)), (OTHER, OTHER_DIM, (1, 3)))
+            if kind in kinds
+        },
+        text=text,
+        page=ordinal,
+    )
 
 
 def image_source(catalog: Catalog) -> VectorSource:
