@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 
 from mmsearch.errors import LibraryNotFoundError
-from mmsearch.storage import batch, writing  # noqa: F401  (loaded once, before the writers are forked)
+from mmsearch.storage import additions, batch, writing  # noqa: F401  (loaded once, before the writers are forked)
 from mmsearch.storage.catalog import Catalog
-from mmsearch.storage.changes import Copy, FailedFile, Move
-from tests.storage.making import RECORD, new_item
+from mmsearch.storage.changes import Completion, Copy, FailedFile, Move, Part
+from mmsearch.types import Modality, NewItem
+from tests.storage.making import OTHER_RECORD, RECORD, content_hash, mixed_segment, new_item
 
 SIZE = 24
 
@@ -30,19 +31,38 @@ def files_after(batches: int) -> set[str]:
         if number:
             files -= {f"{number - 1}/{n}" for n in range(5)}
             files |= {f"{number - 1}/moved", f"{number - 1}/copy", f"{number - 1}/bad"}
+        if number % 4 == 0:
+            files.add(f"{number}/grown")
     return files
 
 
+def grown_after(batches: int) -> dict[str, tuple[int, bool]]:
+    """How many segments the items have that were stored over four batches each, and whether they are whole."""
+    return {f"{first}/grown": (2 * min(batches - first, 4), batches - first >= 4) for first in range(0, batches, 4)}
+
+
 def write_batch(catalog: Catalog, root_id: int, number: int) -> None:
-    """Add a batch; of the one before it remove four files, move one, copy one and mark one as bad."""
+    """Add a batch; of the one before it remove four files, move one, copy one and mark one as bad.
+
+    Beside that, every fourth batch begins an item with two segments, and those between add two each.
+    """
     items = [new_item(root_id, f"{number}/{n}", n, metadata={"filling": "x" * 300}) for n in range(SIZE)]
+    turn = number % 4
+    more = tuple(mixed_segment(number, ordinal) for ordinal in (1, 3))
+    known = catalog.known_files(root_id)
+    growing = 0
+    if turn == 0:
+        items.append(NewItem(Modality.VIDEO, more, root_id, f"{number}/grown", complete=False))
+    else:
+        growing = known[f"{number - turn}/grown"].item_id or 0
     if number == 0:
         catalog.write(items=items)
         return
-    known = catalog.known_files(root_id)
     ids = [known[f"{number - 1}/{n}"].item_id or 0 for n in range(SIZE)]
     catalog.write(
         items=items,
+        parts=[Part(growing, more)] if growing else [],
+        completed=[Completion(growing, content_hash(number), 7)] if turn == 3 else [],
         removed=ids[:4],
         moves=[Move(ids[4], root_id, f"{number - 1}/moved", 1)],
         copies=[Copy(ids[5], root_id, f"{number - 1}/copy", 1, 1)],
@@ -52,7 +72,7 @@ def write_batch(catalog: Catalog, root_id: int, number: int) -> None:
 
 def write_until_killed(library: Path, started: int, pipe: int) -> None:
     with Catalog.open(library, create=True) as catalog:
-        catalog.register_encoders([RECORD])
+        catalog.register_encoders([RECORD, OTHER_RECORD])
         root = catalog.add_root(Path("/photos"))
         for number in range(started, 10**9):
             write_batch(catalog, root.id, number)
