@@ -6,9 +6,8 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from hashlib import blake2b
-from pathlib import Path
 
-from mmsearch.media.sidecars import MAX_CAPTION_BYTES, sidecar_files
+from mmsearch.media.sidecars import MAX_CAPTION_BYTES, sidecar_names
 
 __all__ = ["Beside"]
 
@@ -35,8 +34,8 @@ class Beside:
             return ()
         found = self._found.get(name)
         if found is None:
-            others = (file.name for file in sidecar_files(Path(name)))
-            found = self._found[name] = tuple(other for other in others if self._stat(other) is not None)
+            others = sidecar_names(name)
+            found = self._found[name] = tuple([other for other in others if self._stat(other) is not None])
         return found
 
     def claimed(self, names: Iterable[str]) -> frozenset[str]:

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["MAX_IMAGE_BYTES", "Content", "Loader", "default_threads"]
 
 MAX_IMAGE_BYTES = 1 << 30
-# A larger file is hashed and decoded from the disk, instead of being held in memory by each thread.
-_HELD_BYTES = 64 << 20
+# A larger file is hashed and decoded from the disk, instead of being held in memory: by each thread a photo, by each
+# file that is looked ahead at a text.
+_HELD_BYTES = {Modality.IMAGE: 64 << 20, Modality.TEXT: 256 << 10}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,8 @@ class Loader:
                 self._decodings.pop(digest, None)
 
     def close(self, *, wait: bool = True) -> None:
-        """Stop; files that are being read are finished, or left to end by themselves."""
+        """Stop; photos that are being read are finished, or left to end by themselves, longer files are broken off."""
+        self._room.close()
         self._pool.shutdown(wait=wait, cancel_futures=True)
 
     def _in_order(self, function: Callable[[Candidate], Content], candidates: Iterable[Candidate]) -> Iterator[Content]:
@@ -196,7 +198,7 @@ class Loader:
                 if size == 0:
                     return Content(candidate, reason="empty file")
                 # Sounds and videos are decoded by seeking in the file.
-                if size > _HELD_BYTES or not keep or modality in (Modality.AUDIO, Modality.VIDEO):
+                if not keep or size > _HELD_BYTES.get(modality, 0):
                     return self._identity(candidate, stream_hash(file)), None
                 data = file.read()
                 return self._identity(candidate, content_hash(data)), data

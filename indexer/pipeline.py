@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Pipeline"]
 
+# A word on a long file is said every so many of its segments.
+_TOLD = 16
+
 
 class Pipeline:
     """Brings a catalog up to date with the changes of one run.
@@ -175,18 +178,18 @@ class Pipeline:
             self._batch.add(entry, segment)
             if self._batch.full(self._batch_size):
                 self._flush()
-                if self._stopping():
-                    stream.close()
-                    return
+            if self._stopping():
+                stream.close()
+                return
+            if taken % _TOLD == 0:
                 self._progressed(self._done, f"{content.candidate.file.absolute.name}: {taken:,} parts so far")
         if entry is None:
             self._fail(content, stream.reason or "nothing in it that could be found")
             return
         entry.complete = True
         if stream.reason is not None:
-            self.tally.remarks[
-                f"{content.candidate.file.absolute} is damaged ({stream.reason}); it is kept in part."
-            ] = None
+            remark = f"{content.candidate.file.absolute} was read in part only ({stream.reason})."
+            self.tally.remarks[remark] = None
 
     def _reuse(self, candidate: Candidate, stored: Iterable[int]) -> bool:
         """Give a file an item with its content, if there is one; a free one moves, any other is copied."""
@@ -292,10 +295,12 @@ class Pipeline:
         """Take entries that go on into the next batch; they count when they are complete."""
         at = 0
         for digest, entry in batch.entries.items():
-            if entry.item_id is None and not entry.complete:
-                # Its first segment tells the item: an entry begins with one.
-                entry.item_id = self._catalog.item_of(ids[at])
-            at += len(entry.segments)
+            if entry.item_id is None:
+                if not entry.complete:
+                    # Its first segment tells the item: an entry begins with one.
+                    entry.item_id = self._catalog.item_of(ids[at])
+                # The segments of items come before those of parts.
+                at += len(entry.segments)
             entry.segments = []
             if not entry.complete:
                 self._batch.entries[digest] = entry

@@ -127,7 +127,8 @@ class SegmentReader:
         info = read_sound_info(path)
         tags = [tag for tag in (info.title, info.artist, info.album) if tag] if self.captions and self._pieces else []
         titles = [PreparedSegment(Modality.TEXT, text=", ".join(tags))] if tags else []
-        segments = chain(titles, _heard(path, self._windows(path)))
+        windows = self._windows(path)
+        segments = chain(titles, windows) if titles else _heard(path, windows)
         return Reading(MediaInfo(duration_ms=info.duration_ms), segments)
 
     def _video(self, path: Path, beside: bool) -> Reading:
@@ -149,7 +150,7 @@ class SegmentReader:
             parts.append(self._frames(path))
         parts.append(self._windows(path))
         if self._pieces and self.captions:
-            parts.append(self._subtitles(path, beside))
+            parts += [self._subtitles(path), *(self._subtitles_beside(path) if beside else ())]
         problems: list[MediaError] = []
         found = False
         for part in parts:
@@ -178,18 +179,20 @@ class SegmentReader:
                 inputs = {encoder.id: encoder.prepare_sound(window.samples) for encoder in encoders}
                 yield PreparedSegment(Modality.AUDIO, inputs, start_ms=window.start_ms, end_ms=window.end_ms)
 
-    def _subtitles(self, path: Path, beside: bool) -> Iterator[PreparedSegment]:
+    def _subtitles(self, path: Path) -> Iterator[PreparedSegment]:
         from mmsearch.media.passages import split_passages
-        from mmsearch.media.sidecars import sidecar_files
         from mmsearch.media.subtitles import cue_blocks
         from mmsearch.media.video import read_subtitles
 
         tracks = sorted(read_subtitles(path), key=lambda line: (line.track, line.start_ms))
         for _, lines in groupby(tracks, key=lambda line: line.track):
             yield from self._passages(split_passages(cue_blocks(lines), max_pieces=self._pieces))
-        for file in sidecar_files(path) if beside else ():
-            if file.is_file():
-                yield from self._passages(_read_passages(file, None, self._pieces))
+
+    def _subtitles_beside(self, path: Path) -> Iterator[Iterator[PreparedSegment]]:
+        from mmsearch.media.sidecars import sidecar_files
+
+        for file in sidecar_files(path):
+            yield self._passages(_read_passages(file, None, self._pieces))
 
     def _passages(self, passages: Iterable[Passage]) -> Iterator[PreparedSegment]:
         for passage in passages:

@@ -8,6 +8,7 @@ import re
 import stat
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from fnmatch import translate
 from pathlib import Path
 
@@ -73,6 +74,7 @@ class Scan:
         missing: The target is not there.
         empty: There is nothing in the target that is not passed over, as in the folder of a disk that is not mounted.
         unwanted: How many files of other kinds were passed over.
+        beside: The target is a text that belongs to a photo or video beside it.
         unreadable: Paths relative to the root of folders that could not be looked into: what is known to lie in them
             must not be taken for deleted.
     """
@@ -92,6 +94,7 @@ class Scan:
         self.empty = True
         self.unreadable: list[str] = []
         self.unwanted: Counter[Modality] = Counter()
+        self.beside = False
         self._modalities = modalities
         self._captions = captions
         self._rules = rules
@@ -120,7 +123,9 @@ class Scan:
                     yield Failure(Path(top), "not a supported kind of file")
                 else:
                     folder, name = os.path.split(top)
-                    yield from self._file(self.target.below, top, modality, status, Beside(folder).number(name))
+                    self.beside = modality is Modality.TEXT and self._belongs(folder, name)
+                    if not self.beside:
+                        yield from self._file(self.target.below, top, modality, status, Beside(folder).number(name))
 
     def _walk(self, top: str, below: str) -> Iterator[ScannedFile | Failure]:
         stack = [(top, below)]
@@ -135,23 +140,27 @@ class Scan:
                 yield self._unreadable(relative, path, error)
                 continue
             folders: list[tuple[str, str]] = []
-            names = [entry.name for entry in entries]
-            beside = Beside(path, names)
-            claimed = beside.claimed(names)
+            visible: list[tuple[os.DirEntry[str], str]] = []
             for entry in entries:
-                name = entry.name
-                child = f"{relative}/{name}" if relative else name
-                if self._rules.match(self._root, child, name):
+                child = f"{relative}/{entry.name}" if relative else entry.name
+                if self._rules.match(self._root, child, entry.name):
                     # Where a library lies, there is a disk: this is no mount point without one.
-                    self.empty = self.empty and name != LIBRARY_FOLDER
+                    self.empty = self.empty and entry.name != LIBRARY_FOLDER
+                else:
+                    visible.append((entry, child))
+            self.empty = self.empty and not visible
+            beside = Beside(path, [entry.name for entry, _ in visible])
+            claimed = beside.claimed(entry.name for entry, _ in visible if self._takes(entry.name))
+            for entry, child in visible:
+                name = entry.name
+                if name in claimed:
                     continue
-                self.empty = False
                 try:
                     if entry.is_dir(follow_symlinks=False):
                         folders.append((entry.path, child))
                     elif entry.is_symlink():
                         yield from self._link(entry.path, child)
-                    elif name not in claimed and (modality := modality_of(name)) is not None:
+                    elif (modality := modality_of(name)) is not None:
                         yield from self._file(child, entry.path, modality, entry.stat(), beside.number(name))
                 except FileNotFoundError:
                     continue  # deleted since the folder was listed
@@ -191,6 +200,16 @@ class Scan:
         elif modality is not None:
             folder, name = os.path.split(path)
             yield from self._file(relative, path, modality, status, Beside(folder).number(name))
+
+    def _takes(self, name: str) -> bool:
+        return modality_of(name) in self._modalities
+
+    def _belongs(self, folder: str, name: str) -> bool:
+        """Whether a text that was named itself belongs to a photo or video beside it."""
+        names: list[str] = []
+        with suppress(OSError):
+            names = os.listdir(folder)
+        return name in Beside(folder, [name]).claimed(filter(self._takes, names))
 
     def _comes_to(self, root: Path, real: Path) -> bool:
         """Whether a scan of the root enters a folder in it without any link."""

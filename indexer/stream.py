@@ -7,7 +7,6 @@ is none, the consumer asks for it when it has made some. So any number of files 
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -26,33 +25,46 @@ _ROOM = 192
 
 
 class Room:
-    """How many decoded segments all streams together may hold, beside those of the one that is being consumed."""
+    """How many decoded segments all streams together may hold, beside those of the one that is being consumed.
+
+    Room is taken before a step, for all that it may decode, and what it did not need is given back: however many
+    streams ask at the same time, they do not hold more.
+    """
 
     def __init__(self, segments: int = _ROOM) -> None:
         self._free = segments
         self._lock = threading.Lock()
         self._waiting: deque[Stream] = deque()
+        self.closed = False
 
-    def wait(self, stream: Stream) -> bool:
-        """Whether there is no room; the stream is woken when there is some."""
+    def take(self, stream: Stream, *, always: bool = False) -> bool:
+        """Take room for a step of a stream.
+
+        Args:
+            stream: Woken when there is room, if there is none now.
+            always: Take it in any case: the stream is being consumed.
+        """
         with self._lock:
-            if self._free > 0:
+            if not always and self._free < _STEP:
+                self._waiting.append(stream)
                 return False
-            self._waiting.append(stream)
+            self._free -= _STEP
             return True
-
-    def take(self) -> None:
-        """A segment more is held."""
-        with self._lock:
-            self._free -= 1
 
     def give(self, segments: int) -> None:
         """So many are held no more."""
-        with self._lock:
-            self._free += segments
-            woken = self._waiting.popleft() if self._free >= _STEP and self._waiting else None
-        if woken is not None:
+        while True:
+            with self._lock:
+                self._free, segments = self._free + segments, 0
+                woken = self._waiting.popleft() if self._free >= _STEP and self._waiting else None
+            if woken is None:
+                return
+            # One that does not need the room any more leaves it to the next.
             woken.start()
+
+    def close(self) -> None:
+        """Let all streams end before their next segment."""
+        self.closed = True
 
 
 class Stream:
@@ -70,7 +82,6 @@ class Stream:
     def __init__(self, reading: Reading, submit: Callable[[Callable[[], None]], object], room: Room) -> None:
         self.reading = reading
         self.reason: str | None = None
-        self.busy_s = 0.0
         self._segments = iter(reading.segments)
         self._submit = submit
         self._room = room
@@ -97,8 +108,7 @@ class Stream:
                         raise self._error
                     return
                 segment = self._ready.popleft()
-                if len(self._ready) <= _HELD - _STEP:
-                    self._ask()
+                self._ask()
             self._room.give(1)
             yield segment
 
@@ -114,7 +124,9 @@ class Stream:
 
     def _ask(self) -> None:
         """Ask for a step, unless one is under way or there is nothing to do; under the lock."""
-        if self._working or self._ended or self._closed or (not self._consumed and self._room.wait(self)):
+        if self._working or self._ended or self._closed or len(self._ready) > _HELD - _STEP:
+            return
+        if not self._room.take(self, always=self._consumed):
             return
         self._working = True
         try:
@@ -124,13 +136,11 @@ class Stream:
             self._end()
 
     def _step(self) -> None:
-        started = time.perf_counter()
+        unused = _STEP
         ended = False
         reason: str | None = None
         problem: BaseException | None = None
-        for _ in range(_STEP):
-            if self._closed:
-                break
+        while unused and not (ended or self._closed or self._room.closed):
             try:
                 segment = next(self._segments)
             except StopIteration:
@@ -142,20 +152,20 @@ class Stream:
             except BaseException as error:
                 problem, ended = error, True
             else:
-                self._room.take()
                 with self._changed:
-                    self._ready.append(segment)
-                    self._changed.notify()
-                continue
-            break
+                    if not self._closed:
+                        unused -= 1
+                        self._ready.append(segment)
+                        self._changed.notify()
         with self._changed:
-            self.busy_s += time.perf_counter() - started
             self._working = False
             self.reason, self._error = reason, problem
-            if ended or self._closed:
+            if ended or self._closed or self._room.closed:
                 self._end()
-            elif len(self._ready) <= _HELD - _STEP:
+            else:
                 self._ask()
+        if unused:
+            self._room.give(unused)
 
     def _end(self) -> None:
         """Under the lock."""

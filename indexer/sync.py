@@ -145,6 +145,7 @@ def _look_through(
     reporter.begin("scan", None)
     done = 0
     unwanted: Counter[Modality] = Counter()
+    beside = 0
     for target in targets:
         scan = Scan(
             target,
@@ -161,7 +162,10 @@ def _look_through(
         if first is None and not known:
             if scan.missing and target.named:
                 raise UsageError(f"{target.absolute} does not exist.", hint="Name a folder or a file that is there.")
-            if not scan.missing:
+            unwanted.update(scan.unwanted)
+            if scan.beside:
+                beside += 1
+            elif not (scan.missing or scan.unwanted):
                 changes.notices.append(f"There is nothing to index in {target.absolute}.")
             continue
         if root is None:
@@ -177,6 +181,13 @@ def _look_through(
     for modality, count in sorted(unwanted.items()):
         kind = f"{modality} file" if count == 1 else f"{modality} files"
         changes.notices.append(f"{count:,} {kind} passed over: no model of this library takes any.")
+    if beside:
+        texts = (
+            "1 text file belongs to a file beside it and is"
+            if beside == 1
+            else f"{beside:,} text files belong to files beside them and are"
+        )
+        changes.notices.append(f"{texts} read together with that.")
     reporter.end(done)
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "joined",
     "sidecar_captions",
     "sidecar_files",
+    "sidecar_names",
 ]
 
 CAPTION_TABLE = "captions.csv"
@@ -60,16 +61,20 @@ def sidecar_files(file: Path) -> tuple[Path, ...]:
 
     A change in one of them changes what the photo or video is found by. Other kinds of files have none.
     """
-    stem, folder = file.with_suffix(""), file.parent
-    names: tuple[str | Path, ...]
-    match modality_of(file):
+    return tuple(file.parent / name for name in sidecar_names(file.name))
+
+
+def sidecar_names(name: str) -> tuple[str, ...]:
+    """The names of `sidecar_files`, which lie in the folder of the file of this name; takes about a microsecond."""
+    match modality_of(name):
         case Modality.IMAGE:
-            names = (f"{stem}.txt", f"{file}.txt", folder / CAPTION_TABLE, f"{stem}.xmp", f"{file}.xmp")
+            stem = os.path.splitext(name)[0]
+            return (f"{stem}.txt", f"{name}.txt", CAPTION_TABLE, f"{stem}.xmp", f"{name}.xmp")
         case Modality.VIDEO:
-            names = (f"{stem}.srt", f"{file}.srt", f"{stem}.vtt", f"{file}.vtt")
+            stem = os.path.splitext(name)[0]
+            return (f"{stem}.srt", f"{name}.srt", f"{stem}.vtt", f"{name}.vtt")
         case _:
-            names = ()
-    return tuple(dict.fromkeys(Path(name) for name in names if Path(name) != file))
+            return ()
 
 
 def sidecar_captions(photo: Path) -> SidecarCaptions:

@@ -124,7 +124,7 @@ def test_a_file_that_cannot_be_read_gives_its_reason(
 def test_a_file_too_large_to_hold_is_hashed_and_decoded_from_the_disk(
     loader: Loader, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_HELD_BYTES", 10)
+    monkeypatch.setattr(module, "_HELD_BYTES", {Modality.IMAGE: 10})
     (content,) = loader.contents([_candidate(put(photos / "a.png", 1))])
     assert content.content_hash == content_hash(picture(1))
     assert isinstance(_decoded(content), Reading)
