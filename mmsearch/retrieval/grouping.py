@@ -47,11 +47,19 @@ def group(lists: Sequence[Sequence[Match]], k: int) -> list[Hit]:
 
 def _hit(rank: int, matches: list[Match], score: float, stage: Stage | None = None) -> Hit:
     # Sorting is stable, so that of equally relevant ones the first in its list stays first.
-    matches = sorted(matches, key=lambda match: -match.relevance) if stage else matches
+    matches = _each_once(sorted(matches, key=lambda match: -match.relevance)) if stage else matches
     good = [match for match in matches if match.relevance >= _GOOD * matches[0].relevance]
     hits = [_as_hit(rank, match) for match in good]
     best, *others = _merged(zip(good, hits, strict=True))
     return replace(best, score=score, stage=stage or best.stage, others=tuple(others[:MAX_OTHERS]))
+
+
+def _each_once(matches: Iterable[Match]) -> list[Match]:
+    """Without the segments that another encoder found more relevant."""
+    found: dict[int, Match] = {}
+    for match in matches:
+        found.setdefault(match.record.segment.id, match)
+    return list(found.values())
 
 
 def _merged(found: Iterable[tuple[Match, Hit]]) -> list[Hit]:

@@ -59,6 +59,8 @@ class CollectionRanker:
         source = self._catalog.vector_source(self._encoder.id, self._modality)
         alone = self._modality is Modality.IMAGE  # a photo has one image
         depth = items if alone else _SEGMENTS_FOR_AN_ITEM * items
+        if len(terms) > 1:
+            depth = max(depth, _SHORTLIST)
         while True:
             if len(terms) == 1:
                 ids, scores, relevance, found = self._near(source, terms[0], depth, allowed)
@@ -82,14 +84,15 @@ class CollectionRanker:
         there = ids[0] >= 0
         near, similar = ids[0][there], scores[0][there]
         log_odds = self._log_odds(term, similar, self._background(source, embedding)[0])
-        return near, similar, 1.0 / (1.0 + np.exp(-log_odds)), int(near.size)
+        # A sigmoid that does not overflow where nothing in the background is like this.
+        return near, similar, np.exp(-np.logaddexp(0.0, -log_odds)), int(near.size)
 
     def _composed(
         self, source: VectorSource, terms: Sequence[EmbeddedTerm], depth: int, allowed: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float64], int]:
         embeddings = np.stack([term.embedding for term in terms])  # (terms, dim)
         sought = np.array([term.weight > 0 for term in terms])
-        ids, _ = self._store.search(source, embeddings[sought], max(_SHORTLIST, depth), allowed=allowed)
+        ids, _ = self._store.search(source, embeddings[sought], depth, allowed=allowed)
         shortlist, vectors = self._catalog.vectors(self._encoder.id, ids[ids >= 0])  # each once: (n,), (n, dim)
         scores = embeddings @ vectors.T  # (terms, n)
         background = self._background(source, embeddings)  # (terms, sample)

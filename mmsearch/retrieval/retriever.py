@@ -44,8 +44,13 @@ class Retriever:
         collections = self._catalog.collections()
         lists: list[list[Match]] = []
         answered = False
+        problems: list[QueryError] = []
         for encoder in self._encoders:
-            terms = TermEmbedder(self._catalog, encoder).embed(query.terms)
+            try:
+                terms = TermEmbedder(self._catalog, encoder).embed(query.terms)
+            except QueryError as error:  # a video without a picture is nothing to one that only sees
+                problems.append(error)
+                continue
             if not terms:
                 continue
             answered = True
@@ -58,6 +63,8 @@ class Retriever:
                 store = self._stores(encoder, collection.modality)
                 ranker = CollectionRanker(self._catalog, encoder, collection.modality, store)
                 lists.append(ranker.rank(terms, k, allowed))
+        if not answered and problems:
+            raise problems[0]
         if not answered:
             names = " and ".join(encoder.id for encoder in self._encoders)
             raise QueryError(

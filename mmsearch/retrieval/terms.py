@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,7 +123,7 @@ class TermEmbedder:
         if kind not in reader.modalities:
             return None
         try:
-            segments = _main(list(islice(reader.read(path, kind, data).segments, _PASSAGES)))
+            segments = _main(reader.read(path, kind, data).segments)
         except MediaError as error:
             raise QueryError(f"Cannot search by {path}: {error.reason}.") from error
         rows = [row[self._encoder.id] for row in embed([self._encoder], segments)]
@@ -141,19 +141,19 @@ class TermEmbedder:
         if (stat.st_size, stat.st_mtime_ns) != (item.size_bytes, item.mtime_ns):
             return None
         segments = self._catalog.segments_of(item.id)
-        if not segments:
-            return None
-        kind = item.modality if any(s.modality is item.modality for s in segments) else segments[0].modality
-        wanted = [segment.id for segment in segments if segment.modality is kind]
-        _, vectors = self._catalog.vectors(self._encoder.id, wanted)
-        return (_mean(vectors), _asked(kind)) if len(vectors) else None
+        # The sound of a video for an encoder that only hears, or where there is no picture.
+        for kind in (item.modality, Modality.AUDIO) if item.modality is Modality.VIDEO else (item.modality,):
+            wanted = [segment.id for segment in segments if segment.modality is kind]
+            _, vectors = self._catalog.vectors(self._encoder.id, wanted)
+            if len(vectors):
+                return _mean(vectors), _asked(kind)
+        return None
 
 
-def _main(segments: Sequence[PreparedSegment]) -> list[PreparedSegment]:
-    """The segments of one kind that say what a file is: frames rather than the sound of a video."""
-    kinds = {segment.modality for segment in segments}
-    kind = next(kind for kind in (Modality.IMAGE, Modality.VIDEO, Modality.AUDIO, Modality.TEXT) if kind in kinds)
-    return [segment for segment in segments if segment.modality is kind]
+def _main(segments: Iterable[PreparedSegment]) -> list[PreparedSegment]:
+    """The first segments of one kind, which say what a file is: frames rather than the sound of a video."""
+    _, first = next(groupby(segments, key=lambda segment: segment.modality))
+    return list(islice(first, _PASSAGES))
 
 
 def _asked(kind: Modality) -> Modality:
