@@ -1,4 +1,4 @@
-"""Sample photographs and sounds -> the notes, sounds and videos of data/mixed, the same every time.
+"""Sample photographs and sounds -> the notes, sounds and videos of data/mixed, of the same content every time.
 
 The plain notes of data/mixed/notes are written by hand; this adds the Word document and the PDF, takes the sounds as
 they are from Debian's tuxpaint-stamps-default, and makes videos of the photographs: slow pans and zooms, hard cuts
@@ -164,10 +164,11 @@ def main() -> None:
 def write_video(path: Path, scenes: tuple[Scene, ...], sounds: Path, rng: np.random.Generator) -> None:
     """Show the scenes one after the other, with their sounds if they have any."""
     with av.open(str(path), "w", options={"movflags": "+faststart", "fflags": "+bitexact"}) as container:
-        # One thread and bit-exact codecs: the same bytes from the same version of the encoder.
-        options = {"crf": "26", "preset": "slow", "threads": "1"}
+        # One thread, so that the encoder's choices do not depend on how busy the machine is.
+        options = {"crf": "26", "preset": "slow", "x264-params": "threads=1:lookahead-threads=1:non-deterministic=0"}
         stream = container.add_stream("libx264", rate=FRAMES_A_SECOND, options=options)
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.codec_context.thread_count = 1
         stream.codec_context.gop_size = 4 * FRAMES_A_SECOND
         stream.codec_context.time_base = Fraction(1, FRAMES_A_SECOND)
         heard = container.add_stream("aac", rate=SOUND_RATE, layout="mono") if any(s.sound for s in scenes) else None

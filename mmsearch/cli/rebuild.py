@@ -46,7 +46,7 @@ def rebuild(
     with SearchEngine.open(library, read_only=False, offline=True) as engine:
         indexes = engine.rebuild(kind=kind)
     for index in indexes:
-        note(f"Index of {index['modality']}: {index_text(index)}")
+        note(f"Index: {index_text(index)}")
     if as_json:
         write_lines(json_line(index) for index in indexes)
     return 0

@@ -81,8 +81,7 @@ def status_lines(status: LibraryStatus) -> Iterator[str]:
         yield f"Model     {record.id} ({record.dim} dimensions)"
     for index in status.indexes:
         encoder = f"{index['encoder']} " if len(status.encoders) > 1 and "encoder" in index else ""
-        kind = f"{_SEGMENTS[index['modality']]}s, " if index.get("modality") in _SEGMENTS else ""
-        yield f"Index     {encoder}{kind}{index_text(index)}"
+        yield f"Index     {encoder}{index_text(index)}"
     for root in status.roots:
         there = "" if root.get("present", True) else "  (not there now; its items are kept)"
         yield f"Folder    {shown_path(root['path'])}: {_counted(root.get('items', 0), 'item')}{there}"
@@ -118,10 +117,12 @@ def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def index_text(index: Mapping[str, Any]) -> str:
     """One vector index, as the engine describes it."""
+    content = f"{_SEGMENTS[index['modality']]}s, " if index.get("modality") in _SEGMENTS else ""
     kind = index.get("kind") or "none yet"
     pending = index.get("pending") or 0
     waiting = f", {pending:,} searched from the catalog until the next run of mmsearch index" if pending else ""
-    return f"{kind}: {_counted(index.get('vectors', 0), 'vector')}, {size_text(index.get('size_bytes', 0))}{waiting}"
+    vectors, size = _counted(index.get("vectors", 0), "vector"), size_text(index.get("size_bytes", 0))
+    return f"{content}{kind}: {vectors}, {size}{waiting}"
 
 
 def _failure_dict(failure: Failure) -> dict[str, str]:

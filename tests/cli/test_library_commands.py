@@ -60,7 +60,7 @@ def test_rebuild_makes_the_index_anew(invoke: Invoke, library: Path, tmp_path: P
     assert result.exit_code == 0
     row = json.loads(result.stdout)
     assert (row["kind"], row["vectors"], row["pending"]) == ("flat", 12, 0)
-    assert result.stderr.startswith("Index: flat: 12 vectors")
+    assert result.stderr.startswith("Index: photos, flat: 12 vectors")
     assert invoke("query", "x", "--library", copy, "--json").stdout == before
 
 

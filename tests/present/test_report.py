@@ -158,6 +158,7 @@ def test_the_status_for_programs_has_items_segments_encoders_indexes_sizes_and_r
 
 
 def test_an_index_that_does_not_exist_yet_is_described() -> None:
+    assert index_text({"modality": "video", "kind": "flat"}).startswith("frames, flat: 0 vectors")
     assert index_text({"kind": None, "vectors": 0, "pending": 3, "size_bytes": 0}).startswith("none yet: 0 vectors")
 
 
