@@ -302,7 +302,7 @@ class Watermark:
 
     Attributes:
         last_segment_id: Highest segment id in the collection, 0 when it is empty.
-        last_removal_id: Highest id in the log of removed segments of all collections, 0 when there is none.
+        last_removal_id: Highest id of the collection in the log of removed vectors, 0 when there is none.
         count: Number of vectors in the collection.
         catalog: Which catalog this is of; a library that was made anew at the same place has another.
     """

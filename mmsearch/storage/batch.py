@@ -26,7 +26,7 @@ __all__ = [
 
 
 def remove_items(connection: Connection, ids: Iterable[int]) -> None:
-    """Remove items; the schema removes their segments and vectors and logs the segments."""
+    """Remove items; the schema removes their segments and vectors and logs the vectors."""
     sql.REMOVE.run(connection, [{"item": int(id_)} for id_ in ids])
 
 

@@ -113,9 +113,23 @@ _SECOND = (
     "ALTER TABLE encoders RENAME TO collections",
     "ALTER TABLE collections ADD COLUMN encoder TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE collections ADD COLUMN modality TEXT NOT NULL DEFAULT 'image'",
-    "UPDATE collections SET encoder = name",
+    "ALTER TABLE collections ADD COLUMN last_removal_id INTEGER NOT NULL DEFAULT 0",
+    "UPDATE collections SET encoder = name, last_removal_id = (SELECT coalesce(max(id), 0) FROM removals)",
+    # What one collection loses is no news to the others: the log is of vectors now. Until here there was one encoder.
+    "ALTER TABLE removals ADD COLUMN collection_id INTEGER REFERENCES collections (id)",
+    "UPDATE removals SET collection_id = (SELECT min(id) FROM collections)",
+    "DROP TRIGGER segment_removed",
+    "DROP TRIGGER vector_removed",
     "ALTER TABLE vectors RENAME COLUMN encoder_id TO collection_id",
     "CREATE INDEX vectors_by_collection ON vectors (collection_id, segment_id)",
+    """CREATE TRIGGER vector_removed AFTER DELETE ON vectors BEGIN
+        INSERT INTO removals (segment_id, collection_id) VALUES (OLD.segment_id, OLD.collection_id);
+        UPDATE collections SET vector_count = vector_count - 1, last_removal_id = (SELECT max(id) FROM removals),
+            last_segment_id = CASE WHEN last_segment_id = OLD.segment_id THEN coalesce(
+                (SELECT segment_id FROM vectors WHERE collection_id = OLD.collection_id
+                ORDER BY segment_id DESC LIMIT 1), 0) ELSE last_segment_id END
+        WHERE id = OLD.collection_id;
+    END""",
     "CREATE TABLE encoders (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, dim INTEGER NOT NULL)",
     "INSERT INTO encoders (name, dim) SELECT name, dim FROM collections ORDER BY id",
     "CREATE VIEW passage_texts AS SELECT id, text FROM segments WHERE text IS NOT NULL",

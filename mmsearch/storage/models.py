@@ -48,6 +48,7 @@ collections = Table(
     Column("last_segment_id", Integer, nullable=False, server_default="0"),
     Column("encoder", Text, nullable=False, server_default=""),
     Column("modality", Text, nullable=False, server_default="image"),
+    Column("last_removal_id", Integer, nullable=False, server_default="0"),
 )
 
 roots = Table(
@@ -116,6 +117,7 @@ removals = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("segment_id", Integer, nullable=False),
+    Column("collection_id", Integer, ForeignKey("collections.id")),
     sqlite_autoincrement=True,
 )
 

@@ -23,9 +23,8 @@ PORTION = 8192
 _AFTER = """SELECT segment_id, embedding FROM vectors
     WHERE segment_id > ? AND collection_id = ? ORDER BY segment_id LIMIT ?"""
 _AMONG = "SELECT segment_id, embedding FROM vectors WHERE collection_id IN ({keys}) AND segment_id IN ({{ids}})"
-_MARK = """SELECT (SELECT last_segment_id FROM collections WHERE id = ?),
-    (SELECT vector_count FROM collections WHERE id = ?),
-    (SELECT max(id) FROM removals), (SELECT value FROM meta WHERE key = 'library_id')"""
+_MARK = """SELECT value, last_segment_id, last_removal_id, vector_count
+    FROM meta LEFT JOIN collections ON collections.id = ? WHERE key = 'library_id'"""
 
 
 class CatalogVectors:
@@ -60,8 +59,7 @@ class CatalogVectors:
 
     def watermark(self) -> Watermark:
         """How far the catalog has got."""
-        key = self._key
-        ((last_segment, count, last_removal, catalog),) = self._session.rows(_MARK, (key, key))
+        ((catalog, last_segment, last_removal, count),) = self._session.rows(_MARK, (self._key,))
         return Watermark(last_segment or 0, last_removal or 0, count or 0, catalog)
 
     def read(
@@ -92,8 +90,10 @@ class CatalogVectors:
         return _fetch(self._session, [self._key], self._dim, ids)
 
     def removed_since(self, removal_id: int) -> NDArray[np.int64]:
-        """Segment ids, of all collections, that were removed after that entry of the log."""
-        rows = self._session.rows("SELECT segment_id FROM removals WHERE id > ? ORDER BY id", (removal_id,))
+        """Segment ids whose vectors were removed after that entry of the log."""
+        rows = self._session.rows(
+            "SELECT segment_id FROM removals WHERE id > ? AND collection_id = ? ORDER BY id", (removal_id, self._key)
+        )
         return np.fromiter((row[0] for row in rows), np.int64, len(rows))
 
 

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from mmsearch.storage.catalog import Catalog
 from mmsearch.storage.changes import UNFINISHED_NS, Completion, Copy, FailedFile, Move, Part, Touch
-from mmsearch.types import Filters, KnownFile, MediaInfo, Modality, NewItem
+from mmsearch.types import Collection, Filters, KnownFile, MediaInfo, Modality, NewItem
 from tests.storage.full_text import check_full_text
 from tests.storage.making import OTHER_RECORD, RECORD, content_hash, mixed_segment
 
@@ -53,7 +53,7 @@ class CatalogStates(RuleBasedStateMachine):
         self.files: dict[Place, Stored] = {}
         self.failed: dict[Place, KnownFile] = {}
         self.roots: list[int] = []
-        self.seen: set[int] = set()
+        self.seen: dict[str, set[int]] = {}
         self.last_item = 0
 
     @initialize()
@@ -187,7 +187,7 @@ class CatalogStates(RuleBasedStateMachine):
         )
         assert len(new_ids) == sum(len(made.segments) for made in [*items, *parts])
         assert list(new_ids) == sorted(new_ids)
-        assert self.seen.isdisjoint(new_ids)
+        assert all(seen.isdisjoint(new_ids) for seen in self.seen.values())
         for done in completed:
             assert self.catalog.items([done.item_id])[done.item_id].info == done.info
 
@@ -257,7 +257,11 @@ class CatalogStates(RuleBasedStateMachine):
                 " v.segment_id JOIN collections c ON c.id = v.collection_id WHERE c.modality = s.modality GROUP BY 1, 2"
             ).fetchall()
             (vectors,) = connection.execute("SELECT count(*) FROM vectors").fetchone()
-            logged = connection.execute("SELECT coalesce(max(id), 0), count(*) FROM removals").fetchone()
+            logged = dict(
+                connection.execute(
+                    "SELECT c.name, max(r.id) FROM removals r JOIN collections c ON c.id = r.collection_id GROUP BY 1"
+                ).fetchall()
+            )
             assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
         assert {(encoder, modality): count for encoder, modality, count, _ in counted} == {
             key: record.count for key, record in records.items()
@@ -270,23 +274,22 @@ class CatalogStates(RuleBasedStateMachine):
                 record = records.get((encoder.id, modality))
                 assert mark.count == (0 if record is None else record.count)
                 assert mark.last_segment_id == highest.get((encoder.id, modality), 0)
-                assert (mark.last_removal_id, mark.last_removal_id) == logged
+                assert mark.last_removal_id == logged.get(Collection(encoder.id, modality).name, 0)
 
     @invariant()
     def every_vector_is_there_or_in_the_log(self) -> None:
-        there: set[int] = set()
         for encoder in self.catalog.encoders():
             for modality in Modality:
                 source = self.catalog.vector_source(encoder.id, modality)
                 ids = [int(id_) for found, _ in source.read(batch_size=3) for id_ in found]
                 assert ids == sorted(set(ids))
                 assert ids == self.catalog.select_segments(encoder.id, modality, Filters()).tolist()
-                there.update(ids)
-        removed = self.catalog.vector_source(RECORD.id, Modality.IMAGE).removed_since(0).tolist()
-        assert len(removed) == len(set(removed))
-        assert set(removed).isdisjoint(there)
-        assert self.seen <= there | set(removed)
-        self.seen |= there
+                removed = source.removed_since(0).tolist()
+                assert len(removed) == len(set(removed))
+                assert set(removed).isdisjoint(ids)
+                seen = self.seen.setdefault(source.encoder_id, set())
+                assert seen <= {*ids, *removed}
+                seen.update(ids)
 
     @invariant()
     def filters_let_through_what_they_say(self) -> None:

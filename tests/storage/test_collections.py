@@ -96,16 +96,26 @@ def test_a_source_of_a_collection_that_is_not_there_yet_is_empty_and_fills_later
     assert source.fetch(np.array(ids))[0].tolist() == [ids[3]]
 
 
-def test_the_log_of_removals_is_one_for_all_collections(catalog: Catalog, root: Root) -> None:
+def test_what_one_collection_loses_is_no_news_to_the_others(catalog: Catalog, root: Root) -> None:
     first = catalog.write(items=[film(root, "a.mp4", 1)])
-    second = catalog.write(items=[film(root, "b.mp4", 2)])
-    catalog.write(removed=[catalog.item_of(second[0]) or 0])
-    for record in catalog.collections():
-        source = catalog.vector_source(record.encoder_id, record.modality)
+    (passage,) = catalog.write(items=[NewItem(Modality.TEXT, (mixed_segment(2, 2),), root.id, "b.txt")])
+    sources = {held.name: catalog.vector_source(held.encoder_id, held.modality) for held in catalog.collections()}
+    before = {name: source.watermark() for name, source in sources.items()}
+    catalog.write(removed=[catalog.item_of(passage) or 0])
+    for name, source in sources.items():
         mark = source.watermark()
+        assert (mark == before[name]) == (name != f"{ENCODER}#text")
+        assert source.removed_since(0).tolist() == ([passage] if name == f"{ENCODER}#text" else [])
         assert mark.last_segment_id in first
-        assert mark.last_removal_id == 5
-        assert sorted(source.removed_since(0).tolist()) == list(second)
+    catalog.remove_root(root.id)
+    removed = {name: source.removed_since(before[name].last_removal_id).tolist() for name, source in sources.items()}
+    assert {name: sorted(ids) for name, ids in removed.items()} == {
+        ENCODER: [first[0]],
+        f"{ENCODER}#text": [first[1], first[2], passage],
+        f"{OTHER}#text": [first[1]],
+        f"{OTHER}#audio": [first[3]],
+    }
+    assert len({source.watermark().last_removal_id for source in sources.values()}) == 4
 
 
 def test_an_empty_collection_is_not_listed(catalog: Catalog, root: Root) -> None:
