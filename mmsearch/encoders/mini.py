@@ -1,4 +1,4 @@
-"""Photos and texts go in, embeddings of the built-in model come out; it needs no torch, and texts no ONNX Runtime.
+"""Photos, sounds and texts go in, embeddings of the built-in model come out; no torch, and for texts no ONNX Runtime.
 
 So do those of a model of one's own, in a folder of the same format. How the built-in one was made, from what, and how
 well it does is told in ``mmsearch/models/MODEL_CARD.md``.
@@ -6,10 +6,8 @@ well it does is told in ``mmsearch/models/MODEL_CARD.md``.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmsearch.config import processors
+from mmsearch.encoders.mini_graph import GraphTower
+from mmsearch.encoders.mini_sound import BANDS, FRAMES, SOUND, spectrogram
 from mmsearch.encoders.mini_text import HINT, TextTower, read_shape
+from mmsearch.encoders.model_folder import SOUND_FILE
 from mmsearch.errors import EncoderError, ModelMissingError, UsageError
-from mmsearch.types import Modality
+from mmsearch.types import Modality, SoundFormat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,11 +33,13 @@ __all__ = ["MODELS", "MiniEncoder"]
 MODELS = Path(__file__).resolve().parent.parent / "models"
 """The folder of the built-in weights."""
 
-_AT_ONCE = 4  # pictures that a thread computes at once: more need memory and gain nothing
+_PICTURES_AT_ONCE, _SOUNDS_AT_ONCE = 4, 8
 
 
 class MiniEncoder:
-    """The built-in dual encoder: an EfficientNet-lite in eight-bit integers, and MiniLM in NumPy.
+    """The built-in encoder: an EfficientNet-lite in eight-bit integers, MiniLM in NumPy, a small network for sounds.
+
+    A model of one's own may lack the audio tower (``mini_sound.onnx``); then it does not take sounds.
 
     Args:
         device: None, ``auto`` or ``cpu``; it runs on the processor alone.
@@ -64,9 +67,9 @@ class MiniEncoder:
         self._source = source
         self._models = models if source is None else source.folder
         self._lock = threading.Lock()
-        self._session: Any = None
-        self._pool: ThreadPoolExecutor | None = None
+        self._images: GraphTower | None = None
         self._texts: TextTower | None = None
+        self._sounds: GraphTower | None = None
 
     @property
     def id(self) -> str:
@@ -81,7 +84,17 @@ class MiniEncoder:
     @property
     def modalities(self) -> frozenset[Modality]:
         """What it can encode."""
-        return frozenset({Modality.IMAGE, Modality.TEXT})
+        return frozenset({Modality.IMAGE, Modality.TEXT} | ({Modality.AUDIO} if self.sound else set()))
+
+    @cached_property
+    def sound(self) -> SoundFormat | None:
+        """How its audio tower wants sounds cut; None where it has none."""
+        return SOUND if (self._models / SOUND_FILE).is_file() else None
+
+    @property
+    def text_pieces(self) -> int:
+        """Word pieces of a passage: its tower reads 128, and learned from captions, which are short."""
+        return 112
 
     @property
     def image_size(self) -> int:
@@ -100,16 +113,18 @@ class MiniEncoder:
     @property
     def batch_size(self) -> int:
         """How many images it likes to get at once."""
-        return max(32, 2 * _AT_ONCE * processors())
+        return max(32, 2 * _PICTURES_AT_ONCE * processors())
 
     def load(self) -> None:
-        """Load both towers at once, to see that they are there and belong together.
+        """Load all towers at once, to see that they are there and belong together.
 
         Raises:
             ModelMissingError: They are not, or do not.
         """
-        self._image_session()
+        self._image_tower()
         self._text_tower()
+        if self.sound is not None:
+            self._sound_tower()
 
     def prepare_image(self, image: Image.Image) -> NDArray[np.uint8]:
         """Squash one RGB image to the square that the tower reads.
@@ -137,21 +152,7 @@ class MiniEncoder:
             EncoderError: The tower failed.
             ModelMissingError: The weights are not there.
         """
-        if len(images) == 0:
-            return np.zeros((0, self.dim), np.float32)
-        session = self._image_session()
-
-        def embed(start: int) -> NDArray[np.float32]:
-            return np.asarray(session.run(None, {"images": np.stack(images[start : start + _AT_ONCE])})[0])
-
-        starts = range(0, len(images), _AT_ONCE)
-        try:
-            # Each thread computes pictures of its own. Were each layer shared out instead, all would wait for the one
-            # whose core is decoding the next photos: that is half as fast on two cores.
-            parts = list(self._pool.map(embed, starts)) if self._pool and len(starts) > 1 else [*map(embed, starts)]
-        except Exception as error:  # ONNX Runtime raises classes of its own that have no common base
-            raise EncoderError(f"The image tower of {self.id} failed: {error}") from error
-        return np.concatenate(parts)
+        return self._image_tower().encode(images) if len(images) else np.zeros((0, self.dim), np.float32)
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts; those beyond the token limit are cut.
@@ -163,6 +164,44 @@ class MiniEncoder:
             ModelMissingError: The weights are not there.
         """
         return self._text_tower().encode(texts)
+
+    def prepare_sound(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Make a spectrogram of one window of mono samples at `sound.rate`.
+
+        What is shorter than a window is followed by silence, what is longer is cut.
+
+        Returns:
+            (bands, frames) float32.
+
+        Raises:
+            EncoderError: The model does not take sounds.
+        """
+        if self.sound is None:
+            raise self._deaf()
+        return spectrogram(samples)
+
+    def encode_sounds(self, sounds: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Embed prepared sounds.
+
+        Args:
+            sounds: n arrays from `prepare_sound`.
+
+        Returns:
+            (n, dim) float32, rows L2-normalised.
+
+        Raises:
+            EncoderError: The tower failed, or the model has none.
+            ModelMissingError: The weights are not there any more.
+        """
+        if self.sound is None:
+            raise self._deaf()
+        return self._sound_tower().encode(sounds) if len(sounds) else np.zeros((0, self.dim), np.float32)
+
+    def _deaf(self) -> EncoderError:
+        return EncoderError(
+            f"The model {self.id} does not take sounds.",
+            hint="Train an audio tower for it: mmsearch train sound --help",
+        )
 
     def _text_tower(self) -> TextTower:
         """The text tower, loaded at first use."""
@@ -187,27 +226,25 @@ class MiniEncoder:
         if self._source is not None:
             self._source.check()
 
-    def _image_session(self) -> Any:
+    def _image_tower(self) -> GraphTower:
         """The image tower, loaded at first use."""
         with self._lock:
-            if self._session is None:
-                import onnxruntime
+            if self._images is None:
+                self._images = self._graph("mini_image.onnx", _PICTURES_AT_ONCE)
+            return self._images
 
-                options = onnxruntime.SessionOptions()
-                options.log_severity_level = 3
-                options.intra_op_num_threads = 1
-                path = self._models / "mini_image.onnx"
-                try:
-                    session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
-                except Exception as error:  # as above
-                    raise ModelMissingError(f"The weights in {path} cannot be read.", hint=self._hint) from error
-                sides, dims = session.get_inputs()[0].shape[1:3], session.get_outputs()[0].shape[1:]
-                if (sides, dims) != ([self.image_size] * 2, [self.dim]):
-                    raise ModelMissingError(
-                        f"{path} and mini_text.safetensors do not belong together.", hint=self._hint
-                    )
-                self._check()
-                self._session = session
-                if processors() > 1:
-                    self._pool = ThreadPoolExecutor(processors(), "mmsearch-encode")
-            return self._session
+    def _sound_tower(self) -> GraphTower:
+        """The audio tower, loaded at first use."""
+        with self._lock:
+            if self._sounds is None:
+                self._sounds = self._graph(SOUND_FILE, _SOUNDS_AT_ONCE)
+            return self._sounds
+
+    def _graph(self, name: str, at_once: int) -> GraphTower:
+        path = self._models / name
+        tower = GraphTower(path, at_once=at_once, hint=self._hint)
+        taken = (BANDS, FRAMES) if name == SOUND_FILE else (self.image_size, self.image_size, 3)
+        if tower.shape != (taken, (self.dim,)):
+            raise ModelMissingError(f"{path} and mini_text.safetensors do not belong together.", hint=self._hint)
+        self._check()
+        return tower

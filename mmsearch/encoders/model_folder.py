@@ -16,10 +16,23 @@ from typing import Any
 from mmsearch import config
 from mmsearch.errors import StorageError, UnknownEncoderError
 
-__all__ = ["MINI_FILES", "ModelFolder", "ModelMeta", "TextMeta", "Weights", "hub_folder", "models_folder", "resolved"]
+__all__ = [
+    "MINI_FILES",
+    "SOUND_FILE",
+    "ModelFolder",
+    "ModelMeta",
+    "TextMeta",
+    "Weights",
+    "hub_folder",
+    "models_folder",
+    "resolved",
+]
 
 MINI_FILES = ("mini_image.onnx", "mini_text.safetensors", "mini_vocabulary.txt")
 """The files of a model in the built-in format."""
+
+SOUND_FILE = "mini_sound.onnx"
+"""Its audio tower, which not every such model has."""
 
 _FORMAT = 1  # of meta.json and of what lies beside it; another number means: export again
 _META = "meta.json"
@@ -236,7 +249,8 @@ def _weight_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not (path / "open_clip_config.json").exists() and (path / MINI_FILES[1]).exists():
-        return [path / name for name in MINI_FILES]  # beside them may lie whatever training left there
+        names = [*MINI_FILES, *([SOUND_FILE] if (path / SOUND_FILE).is_file() else [])]
+        return [path / name for name in names]  # beside them may lie whatever training left there
     suffixes = {".bin", ".json", ".model", ".pt", ".pth", ".safetensors", ".txt"}
     return sorted(file for file in path.iterdir() if file.is_file() and file.suffix in suffixes)
 
