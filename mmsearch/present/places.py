@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from mmsearch.types import Modality
@@ -13,6 +14,7 @@ __all__ = ["clock", "others_text", "passage_text", "place_text", "span_text"]
 
 # More places than these are counted.
 _LISTED = 6
+_HEADING = re.compile(r"^#{1,6}[ \t]+", re.MULTILINE)
 
 
 def place_text(hit: Hit) -> str:
@@ -24,9 +26,11 @@ def place_text(hit: Hit) -> str:
 
 
 def passage_text(hit: Hit) -> str | None:
-    """The text that matches; what is no passage of a text says what it is: ``caption: a dog``."""
-    if hit.text is None or hit.modality == Modality.TEXT:
-        return hit.text
+    """The text that matches, headings without marks; what is no passage says what it is: ``caption: a dog``."""
+    if hit.text is None:
+        return None
+    if hit.modality == Modality.TEXT:
+        return _HEADING.sub("", hit.text)
     return f"{'caption' if hit.start_ms is None else 'subtitle'}: {hit.text}"
 
 
@@ -55,7 +59,7 @@ def others_text(hit: Hit) -> str:
     if captions:
         also.append(f"by its caption{'s' * (captions > 1)}")
     if pictures:
-        also.append("as a whole")
+        also.append("by its picture" if hit.modality == Modality.IMAGE else "as a whole")
     parts = [f"also {'; '.join(also)}"] if also else []
     if passages:
         parts.append(f"and {passages:,} more passage{'s' * (passages > 1)}")

@@ -36,6 +36,8 @@ def test_a_place_is_a_time_a_page_or_nothing() -> None:
 def test_a_passage_of_a_text_is_shown_as_it_is_and_other_words_with_what_they_are() -> None:
     assert passage_text(hit(FILE)) is None
     assert passage_text(hit(FILE, modality=TEXT, matched=TEXT, text="a note")) == "a note"
+    heading = "# Diary\n\n## Friday\n\nOwl #2 came."
+    assert passage_text(hit(FILE, modality=TEXT, text=heading)) == "Diary\n\nFriday\n\nOwl #2 came."
     assert passage_text(hit(FILE, matched=TEXT, text="a dog")) == "caption: a dog"
     assert passage_text(hit(FILE, modality=AUDIO, matched=TEXT, text="a bark")) == "caption: a bark"
     assert passage_text(hit(FILE, modality=VIDEO, matched=TEXT, text="Hi!", start_ms=0)) == "subtitle: Hi!"
@@ -71,7 +73,7 @@ def test_a_photo_can_match_by_its_caption_too_and_the_other_way_round() -> None:
     picture = hit(FILE, matched=Modality.IMAGE)
     assert others_text(hit(FILE, others=(caption,))) == "also by its caption"
     assert others_text(hit(FILE, others=(caption, caption))) == "also by its captions"
-    assert others_text(hit(FILE, matched=TEXT, text="a dog", others=(picture,))) == "also as a whole"
+    assert others_text(hit(FILE, matched=TEXT, text="a dog", others=(picture,))) == "also by its picture"
 
 
 def test_nothing_else_is_no_line() -> None:
