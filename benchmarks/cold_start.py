@@ -24,7 +24,7 @@ from record import REPOSITORY, record, work_folder
 
 from mmsearch.encoders import load_encoder
 from mmsearch.storage.catalog import Catalog
-from mmsearch.types import MediaInfo, Modality, NewItem, NewSegment
+from mmsearch.types import EncoderRecord, MediaInfo, Modality, NewItem, NewSegment
 from mmsearch.vectors.store import VectorStore
 
 SEED = 20260801
@@ -49,14 +49,15 @@ def library(model: str, items: int) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     started = time.perf_counter()
     with Catalog.open(folder, create=True) as catalog:
-        catalog.register_encoder(encoder.id, encoder.dim)
+        catalog.register_encoders([EncoderRecord(encoder.id, encoder.dim)])
         root = catalog.add_root(folder / "photos")
         number = 0
         for vectors in _clusters(items, encoder.dim):
-            catalog.write(encoder.id, items=[_item(root.id, number + at, row) for at, row in enumerate(vectors)])
+            catalog.write(items=[_item(root.id, number + at, encoder.id, row) for at, row in enumerate(vectors)])
             number += len(vectors)
             print(f"{folder.name}: {number:,} of {items:,}", file=sys.stderr)
-        manifest = VectorStore(folder / "vectors", encoder.id, encoder.dim).fold(catalog.vector_source(encoder.id))
+        source = catalog.vector_source(encoder.id, Modality.IMAGE)
+        manifest = VectorStore(folder / "vectors", source.encoder_id, source.dim).fold(source)
     print(f"{folder.name}: {manifest.kind}, made in {time.perf_counter() - started:.0f} s", file=sys.stderr)
     stamp_file.write_text(stamp, encoding="utf-8")
     return folder
@@ -74,12 +75,12 @@ def _clusters(items: int, dim: int) -> Iterator[np.ndarray]:
         yield vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def _item(root_id: int, number: int, vector: np.ndarray) -> NewItem:
+def _item(root_id: int, number: int, encoder_id: str, vector: np.ndarray) -> NewItem:
     """An item with the facts that a photo has."""
     taken_at = FIRST_DAY + timedelta(minutes=11 * number)
     return NewItem(
         modality=Modality.IMAGE,
-        segments=(NewSegment(embedding=vector),),
+        segments=(NewSegment(Modality.IMAGE, {encoder_id: vector}),),
         root_id=root_id,
         path=f"{taken_at:%Y/%m}/IMG_{number:06d}.jpg",
         size_bytes=2_000_000 + number,

@@ -41,8 +41,9 @@ from indexer.sync import SyncOptions, sync
 from mmsearch.encoders.hashing import HashingEncoder
 from mmsearch.storage.catalog import Catalog
 from mmsearch.storage.lock import WriterLock
-from mmsearch.types import Progress
+from mmsearch.types import Modality, Progress
 from mmsearch.vectors.store import VectorStore
+from mmsearch.vectors.stores import VectorStores
 
 BATCH = 16
 DIM = 64
@@ -76,8 +77,8 @@ def child(library: Path, pictures: Path, log: Path) -> None:
 
     os.write(1, b"begin\n")
     with WriterLock(library, "index_recovery"), Catalog.open(library, create=True) as catalog:
-        store = VectorStore(library / "vectors", encoder.id, encoder.dim)
-        sync([pictures], catalog, encoder, store, options=SyncOptions(), progress=report)
+        stores = VectorStores(library / "vectors")
+        sync([pictures], catalog, [encoder], stores, options=SyncOptions(), progress=report)
 
 
 def start(library: Path, pictures: Path, log: Path) -> subprocess.Popen[bytes]:
@@ -112,7 +113,7 @@ def check_searches(library: Path, rng: random.Random) -> None:
     with Catalog.open(library) as catalog:
         if not catalog.encoders():
             return
-        source = catalog.vector_source(HashingEncoder.id)
+        source = catalog.vector_source(HashingEncoder.id, Modality.IMAGE)
         store = VectorStore(library / "vectors", HashingEncoder.id, DIM)
         known = np.concatenate([ids for ids, _ in source.read()] or [np.empty(0, np.int64)])
         if not len(known):

@@ -90,10 +90,11 @@ class MmsearchTool:
     def vectors(self) -> dict[str, np.ndarray]:
         """What it stored: file name -> vector."""
         from mmsearch.storage.catalog import Catalog
+        from mmsearch.types import Modality
 
         found: dict[str, np.ndarray] = {}
         with Catalog.open(self._library, read_only=True) as catalog:
-            for ids, vectors in catalog.vector_source(self._model).read():
+            for ids, vectors in catalog.vector_source(self._model, Modality.IMAGE).read():
                 records = catalog.segments(ids.tolist())
                 for segment_id, vector in zip(ids.tolist(), vectors, strict=True):
                     path = records[segment_id].item.path

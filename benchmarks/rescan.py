@@ -27,8 +27,9 @@ from mmsearch.encoders.hashing import HashingEncoder
 from mmsearch.media.files import content_hash
 from mmsearch.protocols import Encoder
 from mmsearch.storage.catalog import Catalog
-from mmsearch.types import MediaInfo, Modality, NewItem, NewSegment
+from mmsearch.types import EncoderRecord, MediaInfo, Modality, NewItem, NewSegment
 from mmsearch.vectors.store import VectorStore
+from mmsearch.vectors.stores import VectorStores
 
 SEED = 20260801
 PER_FOLDER = 100
@@ -66,7 +67,7 @@ def make_library(folder: Path, count: int, encoder: Encoder) -> Path:
     shutil.rmtree(library, ignore_errors=True)
     rng = np.random.default_rng(SEED)
     with Catalog.open(library, create=True) as catalog:
-        catalog.register_encoder(encoder.id, encoder.dim)
+        catalog.register_encoders([EncoderRecord(encoder.id, encoder.dim)])
         root = catalog.add_root(folder)
         for start in range(0, count, BATCH):
             vectors = rng.standard_normal((BATCH, encoder.dim), dtype=np.float32)
@@ -78,7 +79,7 @@ def make_library(folder: Path, count: int, encoder: Encoder) -> Path:
                 items.append(
                     NewItem(
                         modality=Modality.IMAGE,
-                        segments=(NewSegment(vector),),
+                        segments=(NewSegment(Modality.IMAGE, {encoder.id: vector}),),
                         root_id=root.id,
                         path=path,
                         size_bytes=status.st_size,
@@ -87,9 +88,9 @@ def make_library(folder: Path, count: int, encoder: Encoder) -> Path:
                         info=MediaInfo(width=4, height=4),
                     )
                 )
-            catalog.write(encoder.id, items=items)
-        store = VectorStore(library / "vectors", encoder.id, encoder.dim)
-        store.fold(catalog.vector_source(encoder.id))
+            catalog.write(items=items)
+        source = catalog.vector_source(encoder.id, Modality.IMAGE)
+        VectorStore(library / "vectors", source.encoder_id, source.dim).fold(source)
     return library
 
 
@@ -100,8 +101,8 @@ def child(library: Path, folder: Path) -> None:
 
     encoder = HashingEncoder()
     with Catalog.open(library) as catalog:
-        store = VectorStore(library / "vectors", encoder.id, encoder.dim)
-        print(json.dumps(summary_dict(sync([folder], catalog, encoder, store))))
+        stores = VectorStores(library / "vectors")
+        print(json.dumps(summary_dict(sync([folder], catalog, [encoder], stores))))
 
 
 def state(library: Path) -> dict[str, tuple[int, int]]:
