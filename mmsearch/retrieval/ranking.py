@@ -10,7 +10,7 @@ import numpy as np
 
 from mmsearch.query.calibration import calibration_for
 from mmsearch.query.fusion import fuse
-from mmsearch.types import Modality, SegmentRecord, Stage
+from mmsearch.types import Filters, Modality, SegmentRecord, Stage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,20 +61,34 @@ class CollectionRanker:
         depth = items if alone else _SEGMENTS_FOR_AN_ITEM * items
         if len(terms) > 1:
             depth = max(depth, _SHORTLIST)
+        stage: Stage = "vector" if len(terms) == 1 else "fused"
+        matches: list[Match] = []
+        seen: set[int] = set()
         while True:
             if len(terms) == 1:
                 ids, scores, relevance, found = self._near(source, terms[0], depth, allowed)
             else:
                 ids, scores, relevance, found = self._composed(source, terms, depth, allowed)
             records = self._catalog.segments(ids.tolist())
-            # A removal that came after the index was read leaves a gap, and an item may take many places: then look
-            # deeper, until all is seen.
-            if found < depth or len({record.item.id for record in records.values()}) >= items:
+            ranked = zip(ids.tolist(), scores.tolist(), relevance.tolist(), strict=True)
+            matches += [Match(records[id_], score, chance, stage) for id_, score, chance in ranked if id_ in records]
+            seen.update(record.item.id for record in records.values())
+            if found < depth or len(seen) >= items:
                 break
+            # An item may take many places, and a removal that came after the index was read leaves a gap: then look
+            # deeper among the segments of other items.
+            allowed = self._without(seen, allowed)
             depth *= 2
-        stage: Stage = "vector" if len(terms) == 1 else "fused"
-        ranked = zip(ids.tolist(), scores.tolist(), relevance.tolist(), strict=True)
-        return [Match(records[id_], score, chance, stage) for id_, score, chance in ranked if id_ in records]
+        return sorted(matches, key=lambda match: (-match.score, match.record.segment.id))
+
+    def _without(self, items: set[int], allowed: NDArray[np.int64] | None) -> NDArray[np.int64]:
+        """The segments to search among without those of some items, sorted."""
+        if allowed is None:
+            allowed = self._catalog.select_segments(self._encoder.id, self._modality, Filters())
+        left_out = self._catalog.segment_ids_of(items)
+        places = np.searchsorted(left_out, allowed)
+        places[places == len(left_out)] = 0
+        return allowed[left_out[places] != allowed] if len(left_out) else allowed
 
     def _near(
         self, source: VectorSource, term: EmbeddedTerm, depth: int, allowed: NDArray[np.int64] | None

@@ -215,6 +215,13 @@ class CatalogReader:
         )
         return [_segment(row) for row in found]
 
+    def segment_ids_of(self, item_ids: Iterable[int]) -> NDArray[np.int64]:
+        """Sorted ids of all segments of some items."""
+        import numpy as np
+
+        found = self._session.grouped_rows("SELECT id FROM segments WHERE item_id IN ({ids})", item_ids)
+        return np.sort(np.fromiter((row[0] for row in found), np.int64))
+
     def item_of(self, segment_id: int) -> int | None:
         """The id of a segment's item, or None where there is no such segment."""
         found = self._session.rows("SELECT item_id FROM segments WHERE id = ?", (segment_id,))
