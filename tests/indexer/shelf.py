@@ -16,7 +16,7 @@ from PIL import Image
 from indexer.sync import SyncOptions, sync
 from mmsearch.encoders.hashing import HashingEncoder
 from mmsearch.storage.catalog import Catalog
-from mmsearch.types import Filters, IndexSummary, Modality, Progress
+from mmsearch.types import Filters, IndexSummary, Modality, Progress, Segment
 from mmsearch.vectors.stores import VectorStores
 from tests.media.pictures import encoded
 
@@ -24,7 +24,7 @@ _clock = itertools.count(1_600_000_000_000_000_000, 1_000_000_000)
 
 
 class CountingEncoder(HashingEncoder):
-    """Counts the pictures that are prepared and embedded, and remembers the sizes of the batches."""
+    """Counts what is prepared and embedded, and remembers the sizes of the batches of pictures."""
 
     batch_size = 8
 
@@ -33,6 +33,8 @@ class CountingEncoder(HashingEncoder):
         self.prepared = 0
         self.batches: list[int] = []
         self.before_batch: Callable[[int], None] = lambda number: None
+        self.texts = self.sounds = 0
+        self.before_texts: Callable[[int], None] = lambda texts: None
         self._lock = threading.Lock()
 
     def prepare_image(self, image: Image.Image) -> NDArray[Any]:
@@ -44,6 +46,15 @@ class CountingEncoder(HashingEncoder):
         self.before_batch(len(self.batches))
         self.batches.append(len(images))
         return super().encode_images(images)
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self.before_texts(self.texts)
+        self.texts += len(texts)
+        return super().encode_texts(texts)
+
+    def encode_sounds(self, sounds: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        self.sounds += len(sounds)
+        return super().encode_sounds(sounds)
 
 
 class Shelf:
@@ -76,6 +87,35 @@ class Shelf:
         """The paths of the indexed files below a folder."""
         return {path.relative_to(root).as_posix() for path in self.vectors() if path.is_relative_to(root)}
 
+    def segments(self, path: Path) -> list[Segment]:
+        """What is stored of a file, every segment with its embedding; empty where the file is no item."""
+        with Catalog.open(self.library) as catalog:
+            item = catalog.item_at(path)
+            segments = [] if item is None else catalog.segments_of(item.id)
+            ids, vectors = catalog.vectors(self.encoder.id, [segment.id for segment in segments])
+            assert ids.tolist() == [segment.id for segment in segments]
+            assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+            return segments
+
+    def texts(self, path: Path) -> list[str | None]:
+        """The texts that are stored of a file."""
+        return [segment.text for segment in self.segments(path) if segment.modality is Modality.TEXT]
+
+    def items(self) -> dict[str, Modality]:
+        """All files that are items, by name, with their kinds."""
+        with Catalog.open(self.library) as catalog:
+            known = [file for root in catalog.roots() for file in catalog.known_files(root.id).values()]
+            found = catalog.items(file.item_id for file in known if file.item_id is not None).values()
+            return {item.path.name: item.modality for item in found if item.path is not None}
+
+    def said(self, words: str) -> list[str]:
+        """The texts that full-text search finds."""
+        with Catalog.open(self.library) as catalog:
+            ids, _ = catalog.match_text(words, 100)
+            records = catalog.segments(ids.tolist())
+            assert len(records) == len(ids)
+            return sorted(record.segment.text or "" for record in records.values())
+
     def failures(self) -> dict[Path, str]:
         """The files that are remembered as unreadable."""
         with Catalog.open(self.library) as catalog:
@@ -93,10 +133,11 @@ def picture(number: int, kind: str = "PNG") -> bytes:
     return encoded(Image.fromarray(pixels), kind)
 
 
-def put(path: Path, content: int | bytes) -> Path:
+def put(path: Path, content: int | bytes | str) -> Path:
     """Write a file with a time of its own, as if seconds had passed since the last one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(picture(content) if isinstance(content, int) else content)
+    content = picture(content) if isinstance(content, int) else content
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
     touch(path)
     return path
 
