@@ -1,4 +1,4 @@
-"""``mmsearch eval``: a model and pictures with captions or classes -> how good it is, in figures and pictures."""
+"""``mmsearch eval``: a model and pictures with captions, or classes of pictures or sounds -> how good it is."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ Examples:
   mmsearch eval captions.csv --images ./images --json | jq .text_to_image.ci
   mmsearch eval --classes ./flowers
   mmsearch eval --classes ./flowers --prompts prompts.txt --plot classes.svg
+  mmsearch eval --classes ./esc10 --only '4-*'
 
 \b
 captions.csv has the columns image,caption; COCO's captions as .json do as well.
---classes takes a folder with one folder for each class; underscores in their
-names are read as spaces. A line of prompts.txt: a photo of a {}, a kind of flower.
+--classes takes a folder with one folder for each class, of pictures or of
+sounds; underscores in their names are read as spaces. A line of prompts.txt:
+a photo of a {}, a kind of flower.
 """
 _INTERVALS = "95 % intervals by the bootstrap, over "
 _CONFUSIONS = 8
@@ -52,13 +54,17 @@ def evaluate(
         Path | None,
         typer.Option("--classes", metavar="DIR", show_default=False, help="A folder with one folder for each class."),
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="GLOB", show_default=False, help="Of --classes: files of such names alone."),
+    ] = None,
     prompts: Annotated[
         Path | None,
         typer.Option(
             "--prompts",
             metavar="FILE",
             show_default=False,
-            help="Sentences for the names of classes, one a line, with {} for the name. Otherwise nine about photos.",
+            help="Sentences for the names of classes, one a line, with {} for the name. Otherwise built-in ones.",
         ),
     ] = None,
     plot: Annotated[
@@ -91,7 +97,7 @@ def evaluate(
     With captions: recall at 1, 5 and 10, median rank, mean reciprocal rank and NDCG at 10, from text to image and back.
     With classes: zero-shot classification. Each figure comes with its 95 % confidence interval.
     """
-    _check_arguments(captions, images, classes, prompts)
+    _check_arguments(captions, images, classes, prompts, only)
 
     from mmsearch import evaluation
     from mmsearch.encoders import load_encoder
@@ -100,7 +106,7 @@ def evaluate(
     from mmsearch.present.terminal import describe
 
     _check_files(plot, sheet)
-    sentences = evaluation.PROMPTS if prompts is None else evaluation.read_prompts(prompts)
+    sentences = None if prompts is None else evaluation.read_prompts(prompts)
     encoder = load_encoder(model or DEFAULT_MODEL, device=device, precision=precision, offline=offline, notify=note)
     if rerank:
         raise UsageError(f"There is no reranker for the model {encoder.id}.", hint="Leave --rerank out.")
@@ -113,7 +119,9 @@ def evaluate(
             report = evaluation.evaluate_captions(encoder, caption_set, progress=progress)
         lines = _captions_lines(report)
     else:
-        class_set = evaluation.read_classes(classes or Path())
+        class_set = evaluation.read_classes(classes or Path(), only or ())
+        if sheet is not None and evaluation.is_sound(class_set.items[0]):
+            raise UsageError("A sheet shows pictures, and these are sounds.", hint="Leave out --sheet, or try --plot.")
         with progress_display(sys.stderr, describe(sys.stderr)) as progress:
             report = evaluation.evaluate_classes(encoder, class_set, prompts=sentences, progress=progress)
         lines = _classes_lines(report, prompts)
@@ -128,7 +136,9 @@ def evaluate(
     return 0
 
 
-def _check_arguments(captions: Path | None, images: Path | None, classes: Path | None, prompts: Path | None) -> None:
+def _check_arguments(
+    captions: Path | None, images: Path | None, classes: Path | None, prompts: Path | None, only: list[str] | None
+) -> None:
     problem = None
     if (captions is None) == (classes is None):
         problem = "Give either a file of captions or --classes DIR."
@@ -138,6 +148,8 @@ def _check_arguments(captions: Path | None, images: Path | None, classes: Path |
         problem = "--images belongs to captions, not to --classes."
     elif captions is not None and prompts is not None:
         problem = "--prompts belongs to --classes, not to captions."
+    elif captions is not None and only:
+        problem = "--only belongs to --classes, not to captions."
     if problem is not None:
         raise UsageError(problem, hint="See: mmsearch eval --help")
 
@@ -207,7 +219,7 @@ def _classes_lines(report: ClassesReport, prompts: Path | None) -> Iterator[str]
         )
     ]
     yield from columns(rows)
-    yield f"{_INTERVALS}the pictures of each class"
+    yield f"{_INTERVALS}the {report.what} of each class"
     yield f"{len(report.prompts)} prompts {source}, the first is: {printable(report.prompts[0])}"
     confused = [
         (f"  {printable(pair.label)}", f"taken for {printable(pair.predicted)}", f"{pair.count:,} of {pair.items:,}")

@@ -1,4 +1,4 @@
-"""``mmsearch train``: captioned pictures and a model to begin from -> a model of one's own."""
+"""``mmsearch train``: captioned pictures or sounds, and a model to begin from -> a model of one's own."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import typer
 from mmsearch.cli.options import Device, Json, Offline, command_app
 from mmsearch.cli.output import note, notes, write_lines
 from mmsearch.cli.parameters import PlainCommand, PlainGroup
+from mmsearch.cli.train_sound import EXAMPLES as SOUND_EXAMPLES
+from mmsearch.cli.train_sound import require_training, train_sound
 from mmsearch.config import DEFAULT_MODEL
-from mmsearch.errors import ExtraMissingError, UsageError
+from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
     from mmsearch.training.dual_encoder import Data, Report
@@ -37,7 +39,10 @@ captions.csv says what is in your photos, a line for each caption:
 \b
 The first line fits the built-in model to them, the second tells how well it
 does now, the third uses it. Cut off? Run the same command again: it goes on
-where it was.
+where it was. For a model that hears:
+
+\b
+  mmsearch train sound ./sounds --out ./my-model
 """
 
 _EXAMPLES = """\b
@@ -63,6 +68,9 @@ app = command_app()
 @app.callback(cls=PlainGroup, epilog=_GROUP_EXAMPLES)
 def train() -> None:
     """Train or fine-tune a model on captioned pictures."""
+
+
+app.command("sound", cls=PlainCommand, epilog=SOUND_EXAMPLES)(train_sound)
 
 
 @app.command("dual-encoder", cls=PlainCommand, epilog=_EXAMPLES)
@@ -156,7 +164,7 @@ def dual_encoder(
     built-in model out of published weights.
     """
     _check(model, backbone, sentences, lock, loss)
-    _require()
+    require_training()
 
     import torch
 
@@ -234,16 +242,6 @@ def _check(model: str, backbone: Path | None, sentences: Path | None, lock: str,
         raise UsageError("--lock is for open_clip models.", hint="For mini, see --text-layers.")
     if loss not in ("infonce", "sigmoid", "hinges"):
         raise UsageError(f"There is no loss {loss!r}.", hint="Choose infonce, sigmoid or hinges.")
-
-
-def _require() -> None:
-    """Say which packages are missing before a long training ends without its plot."""
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
-        raise ExtraMissingError("Training")
-    if any(find_spec(name) is None for name in ("matplotlib", "timm", "onnx")):
-        raise ExtraMissingError("Training", "train")
 
 
 def _read(sources: list[Path], images: Path | None, dev: Path | None, dev_images: Path | None, seed: int) -> Data:

@@ -1,4 +1,4 @@
-"""An encoder and pictures with captions or classes -> their embeddings; what cannot be read is left out and named."""
+"""An encoder, and captions or classes of files -> embeddings; what cannot be read is left out and named."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmsearch.config import processors
-from mmsearch.errors import MediaError, UsageError
-from mmsearch.evaluation.datasets import CaptionSet, ClassSet
+from mmsearch.errors import EncoderError, MediaError, UsageError
+from mmsearch.evaluation.datasets import CaptionSet, ClassSet, is_sound
 from mmsearch.training.classes import fill_prompt
 from mmsearch.types import Failure, Progress
 
@@ -29,6 +29,7 @@ __all__ = ["EmbeddedCaptions", "EmbeddedClasses", "ProgressCallback", "embed_cap
 ProgressCallback = Callable[[Progress], None]
 
 _TEXTS_AT_ONCE = 256
+_WINDOWS = 64  # of a sound, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +55,15 @@ class EmbeddedCaptions:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedClasses:
-    """Classes, and those of their pictures that could be read.
+    """Classes, and those of their pictures or sounds that could be read.
 
     Attributes:
         names: Of the c classes.
         items: n files.
-        labels: (n,) for each picture the index of its class.
+        labels: (n,) for each the index of its class.
         item_embeddings: (n, dim).
         class_embeddings: (c, dim), each the mean of its sentences, normalised again.
-        skipped: Pictures that could not be read; they are left out.
+        skipped: Files that could not be read; they are left out.
     """
 
     names: tuple[str, ...]
@@ -86,7 +87,7 @@ def embed_captions(
     """
     captions = captions.select(np.unique(captions.owners))
     meter = _Meter(progress, len(captions.images) + len(captions.captions))
-    image_embeddings, read, skipped = _embed_pictures(encoder, captions.images, meter)  # (n, dim)
+    image_embeddings, read, skipped = _embed_files(encoder, captions.images, meter)  # (n, dim)
     kept = captions.select(np.array(read))
     meter.total = len(captions.images) + len(kept.captions)
     caption_embeddings = _embed_texts(encoder, kept.captions, meter)  # (m, dim)
@@ -96,23 +97,23 @@ def embed_captions(
 def embed_classes(
     encoder: Encoder, classes: ClassSet, prompts: Sequence[str], *, progress: ProgressCallback | None = None
 ) -> EmbeddedClasses:
-    """Embed pictures, and the names of their classes in several sentences each.
+    """Embed pictures or sounds, and the names of their classes in several sentences each.
 
     The embeddings of a class's sentences are averaged (Radford et al. 2021, arXiv 2103.00020, section 3.1.4).
 
     Args:
         encoder: What is measured.
-        classes: Pictures and what they show.
+        classes: Files of one kind and what they are.
         prompts: Sentences with one ``{}`` for the name of a class.
         progress: Called after each batch.
 
     Raises:
-        UsageError: None of the pictures can be read, or a prompt has no ``{}``.
-        EncoderError: The encoder failed.
+        UsageError: None of the files can be read, or a prompt has no ``{}``.
+        EncoderError: The encoder failed, or takes no sounds.
     """
     sentences = [fill_prompt(prompt, name) for name in classes.names for prompt in prompts]
     meter = _Meter(progress, len(classes.items) + len(sentences))
-    item_embeddings, read, skipped = _embed_pictures(encoder, classes.items, meter)  # (n, dim)
+    item_embeddings, read, skipped = _embed_files(encoder, classes.items, meter)  # (n, dim)
     means = _embed_texts(encoder, sentences, meter).reshape(len(classes.names), len(prompts), -1).mean(axis=1)
     return EmbeddedClasses(
         names=classes.names,
@@ -147,49 +148,79 @@ def _embed_texts(encoder: Encoder, texts: Sequence[str], meter: _Meter) -> NDArr
     return np.concatenate(parts)
 
 
-def _embed_pictures(
+def _embed_files(
     encoder: Encoder, paths: Sequence[Path], meter: _Meter
 ) -> tuple[NDArray[np.float32], list[int], tuple[Failure, ...]]:
-    """Embed pictures: (n, dim) embeddings, the indices of the n that could be read, and the others with reasons."""
+    """Embed pictures, or sounds: (n, dim) embeddings, the indices of the n that could be read, others with reasons.
+
+    The embedding of a sound is the mean of its windows', normalised again.
+    """
+    sounds = is_sound(paths[0]) if paths else False
     parts: list[NDArray[np.float32]] = []
     read: list[int] = []
     skipped: list[Failure] = []
-    batch: list[NDArray[Any]] = []
+    batch: list[list[NDArray[Any]]] = []
 
     def encode() -> None:
         if batch:
-            parts.append(encoder.encode_images(batch))
+            flat = [prepared for own in batch for prepared in own]
+            rows = encoder.encode_sounds(flat) if sounds else encoder.encode_images(flat)
+            if len(flat) > len(batch):
+                starts = np.cumsum([0, *map(len, batch)])[:-1]
+                rows = np.add.reduceat(rows, starts, axis=0)
+                rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+            parts.append(rows)
             meter.advance(len(batch))
             batch.clear()
 
-    for number, result in enumerate(_prepared(encoder, paths)):
+    for number, result in enumerate(_prepared(encoder, paths, sounds)):
         if isinstance(result, Failure):
             skipped.append(result)
             meter.advance(1)
             continue
         read.append(number)
         batch.append(result)
-        if len(batch) >= encoder.batch_size:
+        if sum(map(len, batch)) >= encoder.batch_size:
             encode()
     encode()
     if not parts:
-        raise UsageError(f"None of the pictures can be read, the first is {paths[0]}: {skipped[0].reason}.")
+        what = "sounds" if sounds else "pictures"
+        raise UsageError(f"None of the {what} can be read, the first is {paths[0]}: {skipped[0].reason}.")
     return np.concatenate(parts), read, tuple(skipped)
 
 
-def _prepared(encoder: Encoder, paths: Sequence[Path]) -> Iterator[NDArray[Any] | Failure]:
-    """Decode on threads, a bounded number ahead, in order."""
-    from mmsearch.media.image import read_image
+def _prepared(encoder: Encoder, paths: Sequence[Path], sounds: bool) -> Iterator[list[NDArray[Any]] | Failure]:
+    """Decode on threads, a bounded number ahead, in order: what the encoder takes of each file, a list."""
 
-    def prepare(path: Path) -> NDArray[Any] | Failure:
+    def prepare(path: Path) -> list[NDArray[Any]] | Failure:
         try:
-            return encoder.prepare_image(read_image(path, target_side=encoder.image_size).image)
+            return _windows(encoder, path) if sounds else [_picture(encoder, path)]
         except MediaError as error:
             return Failure(path, error.reason)
 
     threads = max(2, processors())
+    ahead = threads if sounds else 2 * encoder.batch_size + threads
     with ThreadPoolExecutor(threads) as pool:
-        yield from _in_order(pool, prepare, paths, ahead=2 * encoder.batch_size + threads)
+        yield from _in_order(pool, prepare, paths, ahead=ahead)
+
+
+def _picture(encoder: Encoder, path: Path) -> NDArray[Any]:
+    from mmsearch.media.image import read_image
+
+    return encoder.prepare_image(read_image(path, target_side=encoder.image_size).image)
+
+
+def _windows(encoder: Encoder, path: Path) -> list[NDArray[Any]]:
+    from mmsearch.media.audio import read_audio
+
+    form = encoder.sound
+    if form is None:
+        raise EncoderError(f"The model {encoder.id} does not take sounds.")
+    windows = read_audio(path, rate=form.rate, window_ms=form.window_ms, hop_ms=form.hop_ms, max_windows=_WINDOWS)
+    prepared = [encoder.prepare_sound(window.samples) for window in windows]
+    if not prepared:
+        raise MediaError(path, "silent throughout")
+    return prepared
 
 
 def _in_order(

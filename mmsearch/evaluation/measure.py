@@ -1,4 +1,4 @@
-"""Measures an encoder: pictures with captions or classes -> embeddings -> ranks -> figures with their intervals."""
+"""Measures an encoder: captioned pictures, or classes of files -> embeddings -> ranks -> figures with intervals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmsearch.evaluation.bootstrap import classification_intervals, retrieval_intervals
-from mmsearch.evaluation.datasets import CaptionSet, ClassSet
+from mmsearch.evaluation.datasets import CaptionSet, ClassSet, is_sound
 from mmsearch.evaluation.embedding import (
     EmbeddedCaptions,
     EmbeddedClasses,
@@ -17,7 +17,7 @@ from mmsearch.evaluation.embedding import (
     embed_captions,
     embed_classes,
 )
-from mmsearch.evaluation.prompts import PROMPTS
+from mmsearch.evaluation.prompts import PROMPTS, SOUND_PROMPTS
 from mmsearch.training.evaluate import (
     ClassificationMetrics,
     RetrievalMetrics,
@@ -96,11 +96,11 @@ class CaptionsReport:
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """Pictures of one class that were taken for another.
+    """Pictures or sounds of one class that were taken for another.
 
     Attributes:
         label, predicted: Names of their class and of the other.
-        count: How many pictures of the class were.
+        count: How many of the class were.
         items: How many the class has.
     """
 
@@ -112,14 +112,14 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class ClassesReport:
-    """How often the class of a picture is recognised without training for it.
+    """How often the class of a picture or a sound is recognised without training for it.
 
     Attributes:
         classes, items: How many were measured.
         prompts: The sentences that the names of the classes were put into.
-        skipped: Pictures that could not be read; they are left out.
+        skipped: Files that could not be read; they are left out.
         embedded: What was measured.
-        ranking: Where each picture found its class, for plots and sheets.
+        ranking: Where each file found its class, for plots and sheets.
     """
 
     model: str
@@ -140,6 +140,11 @@ class ClassesReport:
             "model": self.model,
             "prompts": list(self.prompts),
         }
+
+    @property
+    def what(self) -> str:
+        """What was measured: ``pictures`` or ``sounds``."""
+        return "sounds" if is_sound(self.embedded.items[0]) else "pictures"
 
     def predictions(self, label: int) -> NDArray[np.int64]:
         """(classes,) as what the pictures of a class were taken, itself among them."""
@@ -199,21 +204,24 @@ def evaluate_classes(
     encoder: Encoder,
     classes: ClassSet,
     *,
-    prompts: Sequence[str] = PROMPTS,
+    prompts: Sequence[str] | None = None,
     progress: ProgressCallback | None = None,
 ) -> ClassesReport:
     """Measure zero-shot classification.
 
     Args:
         encoder: What is measured.
-        classes: Pictures and what they show.
-        prompts: Sentences with ``{}`` for the name of a class; their embeddings are averaged.
+        classes: Pictures or sounds, and what they are.
+        prompts: Sentences with ``{}`` for the name of a class; their embeddings are averaged. Without them those that
+            suit what is measured.
         progress: Called after each batch.
 
     Raises:
-        UsageError: None of the pictures can be read, or a prompt has no ``{}``.
-        EncoderError: The encoder failed.
+        UsageError: None of the files can be read, or a prompt has no ``{}``.
+        EncoderError: The encoder failed, or takes no sounds.
     """
+    if prompts is None:
+        prompts = SOUND_PROMPTS if is_sound(classes.items[0]) else PROMPTS
     return measure_classes(encoder.id, embed_classes(encoder, classes, prompts, progress=progress), prompts)
 
 

@@ -139,12 +139,11 @@ def _classes_figure(report: ClassesReport) -> Any:
     axes.set_xlim(0, 100)
     axes.xaxis.set_major_formatter("{x:.0f} %")
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel(
-        f"recognised, of the pictures of each class; all pictures: {accuracy:.1f} %, with its 95 % interval"
-    )
+    what = report.what
+    axes.set_xlabel(f"recognised, of the {what} of each class; all {what}: {accuracy:.1f} %, with its 95 % interval")
     axes.text(101, -0.75, "the others are taken for", color=_INK, fontsize=8, fontstyle="italic")
     some = f", {len(shown)} of them shown, from best to worst" if len(shown) < len(order) else ""
-    _title(axes, report.model, f"{report.items:,} pictures in {report.classes:,} classes{some}")
+    _title(axes, report.model, f"{report.items:,} {what} in {report.classes:,} classes{some}")
     return figure
 
 

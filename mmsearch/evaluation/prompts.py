@@ -1,12 +1,13 @@
-"""The sentences that the name of a class is put into: those chosen for photos, or the lines of a file."""
+"""The sentences that the name of a class is put into: those chosen for photos or for sounds, or the lines of a file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from mmsearch.errors import UsageError
+from mmsearch.training.sound_phrases import SOUND_PROMPTS
 
-__all__ = ["PROMPTS", "read_prompts"]
+__all__ = ["PROMPTS", "SOUND_PROMPTS", "read_prompts"]
 
 # A caption names what is seen at several distances, sizes and in several words; what all these sentences share is the
 # class. None is about drawings, toys or sculptures: those pull towards pictures that are no photos.

@@ -93,7 +93,7 @@ def join(sets: Iterable[CaptionedImages]) -> CaptionedImages:
     )
 
 
-def read_captions(table: Path, images: Path) -> CaptionedImages:
+def read_captions(table: Path, images: Path, *, subject: str = "image") -> CaptionedImages:
     """Read a CSV file of captions.
 
     Columns are parted by commas, tabs, semicolons or bars, whichever the heading shows; its text is UTF-8, or UTF-16
@@ -102,12 +102,13 @@ def read_captions(table: Path, images: Path) -> CaptionedImages:
     Args:
         table: With a heading that has the columns ``image`` and ``caption``, in capitals or not; others are ignored.
         images: The folder that the names in ``image`` are relative to.
+        subject: Another column than ``image``, for files of another kind; a row where it is empty is passed over.
 
     Raises:
         UsageError: The file or the folder cannot be read, a column or a caption is missing, or pictures are.
     """
-    rows = _read(table, images, lambda content: list(_table_rows(table, content)), "a CSV file")
-    return _captioned(table, images, rows, hint="Each row is: image,caption")
+    rows = _read(table, images, lambda content: list(_table_rows(table, content, subject)), "a CSV file")
+    return _captioned(table, images, rows, hint=f"Each row is: {subject},caption")
 
 
 def read_coco(annotations: Path, images: Path) -> CaptionedImages:
@@ -175,15 +176,15 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _table_rows(table: Path, content: str) -> Iterator[tuple[str, str]]:
+def _table_rows(table: Path, content: str, subject: str) -> Iterator[tuple[str, str]]:
     heading = next(iter(io.StringIO(content, newline="")), "")
-    delimiter = max(_DELIMITERS, key=lambda mark: len({"image", "caption"} & set(_columns(heading.split(mark)))))
+    delimiter = max(_DELIMITERS, key=lambda mark: len({subject, "caption"} & set(_columns(heading.split(mark)))))
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
     rows = _numbered(table, reader)
     columns = _columns(next(rows, (1, []))[1])
-    if not {"image", "caption"} <= set(columns):
-        raise UsageError(f"The first line of {table} does not name the columns image and caption.")
-    image_at, caption_at = columns.index("image"), columns.index("caption")
+    if not {subject, "caption"} <= set(columns):
+        raise UsageError(f"The first line of {table} does not name the columns {subject} and caption.")
+    image_at, caption_at = columns.index(subject), columns.index("caption")
     for line, row in rows:
         if not any(cell.strip() for cell in row):
             continue
@@ -192,6 +193,8 @@ def _table_rows(table: Path, content: str) -> Iterator[tuple[str, str]]:
         if len(row) != len(columns):
             raise UsageError(f"Line {line} of {table} has {len(row)} columns instead of {len(columns)}.")
         name, caption = row[image_at].strip(), _cell(row[caption_at])
+        if not name and subject != "image":
+            continue
         if not name or not caption:
             raise UsageError(f"Line {line} of {table} lacks its {'caption' if name else 'image'}.")
         yield name, caption

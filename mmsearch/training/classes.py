@@ -1,4 +1,4 @@
-"""Folders of classes go in, pictures with what they show come out, and the sentences that say it; NumPy only."""
+"""Folders of classes go in, pictures or sounds with what they are come out, and sentences that say it; NumPy only."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,12 @@ CLASS_PROMPTS = ("a photo of a {}", "a picture of a {}", "a close-up photo of a 
 
 @dataclass(frozen=True, slots=True)
 class ClassSet:
-    """Pictures in classes.
+    """Pictures or sounds in classes.
 
     Attributes:
         names: Of the classes, as they are put into sentences.
-        items: The pictures.
-        labels: For each picture the index of its class.
+        items: The files.
+        labels: For each the index of its class.
     """
 
     names: tuple[str, ...]
@@ -35,12 +36,18 @@ class ClassSet:
     labels: tuple[int, ...]
 
 
-def read_classes(folder: Path) -> ClassSet:
+_IMAGES = frozenset({Modality.IMAGE})
+_KINDS = {Modality.IMAGE: "pictures", Modality.AUDIO: "sounds"}
+
+
+def read_classes(folder: Path, *, kinds: frozenset[Modality] = _IMAGES, only: Sequence[str] = ()) -> ClassSet:
     """Find the pictures of a folder that has one folder for each class.
 
     Args:
         folder: Its folders are the classes; underscores in their names are read as spaces. Hidden ones and those
             without a picture are no classes.
+        kinds: What is looked for: pictures, sounds or both.
+        only: Patterns, such as ``4-*``; files whose name fits none of them are passed over.
 
     Raises:
         UsageError: There is no such folder, or it has fewer than two classes.
@@ -51,11 +58,13 @@ def read_classes(folder: Path) -> ClassSet:
         raise UsageError(f"Cannot read the folder {folder}: {error.strerror}.") from error
     classes: dict[str, list[Path]] = {}
     for entry in folders:
-        if pictures := list(_pictures(entry)):
+        if pictures := list(_files(entry, kinds, only)):
             classes.setdefault(" ".join(entry.name.replace("_", " ").split()), []).extend(pictures)
     if len(classes) < 2:
+        what = " or ".join(word for kind, word in _KINDS.items() if kind in kinds)
+        what += f" named {' or '.join(only)}" if only else ""
         raise UsageError(
-            f"{folder} has {len(classes)} folders with pictures, and classes need at least two.",
+            f"{folder} has {len(classes)} folders with {what}, and classes need at least two.",
             hint="Give the folder that holds one folder for each class.",
         )
     return ClassSet(
@@ -65,11 +74,13 @@ def read_classes(folder: Path) -> ClassSet:
     )
 
 
-def _pictures(folder: Path) -> Iterator[Path]:
+def _files(folder: Path, kinds: frozenset[Modality], only: Sequence[str]) -> Iterator[Path]:
     for here, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and modality_of(name) == Modality.IMAGE:
+            if name.startswith(".") or modality_of(name) not in kinds:
+                continue
+            if not only or any(fnmatch(name, pattern) for pattern in only):
                 yield Path(here, name)
 
 

@@ -21,7 +21,15 @@ from mmsearch.training.backbone import ImageBackbone
 from mmsearch.training.heads import Head
 from mmsearch.training.text_tower import SentenceTransformer
 
-__all__ = ["ExportedImages", "export_image_tower", "export_text_tower", "export_vocabulary", "graph_of", "replace_head"]
+__all__ = [
+    "ExportedImages",
+    "export_image_tower",
+    "export_text_tower",
+    "export_vocabulary",
+    "graph_of",
+    "quiet_exporters",
+    "replace_head",
+]
 
 OPSET = 17
 
@@ -51,7 +59,7 @@ def export_image_tower(tower: nn.Module, side: int, target: Path, calibration: N
     """
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet_exporters():
         plain, fused = Path(folder, "plain.onnx"), Path(folder, "fused.onnx")
         plain.write_bytes(graph_of(tower, side))
         quant_pre_process(str(plain), str(fused), skip_symbolic_shape=True)
@@ -64,7 +72,7 @@ def export_image_tower(tower: nn.Module, side: int, target: Path, calibration: N
 
 def graph_of(tower: nn.Module, side: int) -> bytes:
     """An ONNX graph in float32 of a network that takes uint8 (n, side, side, 3) and gives (n, w)."""
-    with _quiet(), tempfile.TemporaryDirectory() as folder:
+    with quiet_exporters(), tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "graph.onnx")
         torch.onnx.export(
             tower.eval(),
@@ -112,7 +120,7 @@ def replace_head(source: Path, head: Head, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_exporters() -> Iterator[None]:
     """Hold back the advice that the exporters give through the root logger and as warnings."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -81,7 +81,7 @@ def plot(lines: list[dict[str, Any]], target: Path) -> None:
         losses.plot(steps, _smooth(values), color=colour, label=stage)
         seen = [line for line in own if "dev" in line]
         at = [offset + line["step"] for line in seen]
-        for direction, style in (("text_to_image", "-"), ("image_to_text", "--")):
+        for direction, style in zip(seen[0]["dev"] if seen else (), ("-", "--"), strict=False):
             for recall, marker in (("recall@1", "o"), ("recall@10", "s")):
                 shares = [100 * line["dev"][direction][recall] for line in seen]
                 label = f"{direction.replace('_', ' ')} {recall}" if number == 0 else None

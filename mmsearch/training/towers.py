@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-__all__ = ["DualEncoder", "ImageTower", "TextTower"]
+__all__ = ["DualEncoder", "ImageTower", "Learner", "TextTower"]
 
 
 class ImageTower(nn.Module, ABC):
@@ -75,27 +75,13 @@ class TextTower(nn.Module, ABC):
         """Features (n, w) where `cached`, else n sentences' token ids -> (n, dim), rows L2-normalised."""
 
 
-class DualEncoder(nn.Module):
-    """Two towers that share one space, and how sharply their similarities are read.
-
-    Args:
-        images: Any image tower.
-        texts: A text tower of the same `dim`.
-        scale: Inverse temperature to begin with.
-        bias: Added to the scaled similarities, by the sigmoid loss alone.
-    """
+class Learner(nn.Module):
+    """What a trainer needs to know of any model: what of it learns, and how sharply its similarities are read."""
 
     MAX_SCALE = 100.0
     """Bound of the inverse temperature (Radford et al. 2021, section 2.5)."""
 
-    def __init__(self, images: ImageTower, texts: TextTower, scale: float = 14.0, bias: float = -10.0) -> None:
-        super().__init__()
-        if images.dim != texts.dim:
-            raise ValueError(f"the towers' embeddings are of length {images.dim} and {texts.dim}")
-        self.images = images
-        self.texts = texts
-        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
-        self.bias = nn.Parameter(torch.tensor(float(bias)))
+    log_scale: nn.Parameter
 
     @property
     def scale(self) -> Tensor:
@@ -105,3 +91,23 @@ class DualEncoder(nn.Module):
     def learned(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names and parameters of all that learns."""
         return ((name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad)
+
+
+class DualEncoder(Learner):
+    """Two towers that share one space, and how sharply their similarities are read.
+
+    Args:
+        images: Any image tower.
+        texts: A text tower of the same `dim`.
+        scale: Inverse temperature to begin with.
+        bias: Added to the scaled similarities, by the sigmoid loss alone.
+    """
+
+    def __init__(self, images: ImageTower, texts: TextTower, scale: float = 14.0, bias: float = -10.0) -> None:
+        super().__init__()
+        if images.dim != texts.dim:
+            raise ValueError(f"the towers' embeddings are of length {images.dim} and {texts.dim}")
+        self.images = images
+        self.texts = texts
+        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
+        self.bias = nn.Parameter(torch.tensor(float(bias)))

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from mmsearch.errors import EncoderError
 from mmsearch.training.checkpoints import Checkpoints
 from mmsearch.training.metrics import Metrics
-from mmsearch.training.towers import DualEncoder
+from mmsearch.training.towers import Learner
 from mmsearch.types import Progress
 
 __all__ = ["Batch", "Batches", "Figures", "Outcome", "Schedule", "Trainer", "recall_sum"]
 
 Figures = Mapping[str, Mapping[str, float]]
-"""``text_to_image`` and ``image_to_text``, each with ``recall@1`` and so on: see `RetrievalMetrics.to_dict`."""
+"""Two directions such as ``text_to_image``, each with ``recall@1`` and so on: see `RetrievalMetrics.to_dict`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +56,26 @@ class Batch:
         return replace(self, **moved)
 
 
-class Batches(Protocol):
+class Step(Protocol):
+    """What one step of any training learns from."""
+
+    def to(self, device: torch.device) -> Any:
+        """The same on a device."""
+
+
+S = TypeVar("S", bound=Step)
+S_co = TypeVar("S_co", bound=Step, covariant=True)
+M = TypeVar("M", bound=Learner)
+
+
+class Batches(Protocol[S_co]):
     """What a run learns from."""
 
     @property
     def per_epoch(self) -> int:
         """Batches in one epoch."""
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[S_co]:
         """The batches of an epoch from one on: always the same for the same numbers."""
 
 
@@ -126,7 +138,7 @@ def recall_sum(figures: Figures) -> float:
     return sum(shares) / len(shares)
 
 
-class Trainer:
+class Trainer(Generic[M, S]):
     """One run of one model.
 
     Args:
@@ -145,15 +157,15 @@ class Trainer:
 
     def __init__(
         self,
-        model: DualEncoder,
-        batches: Batches,
-        objective: Callable[[DualEncoder, Batch], Tensor],
+        model: M,
+        batches: Batches[S],
+        objective: Callable[[M, S], Tensor],
         schedule: Schedule,
         checkpoints: Checkpoints,
         metrics: Metrics,
         *,
         stage: str = "train",
-        evaluate: Callable[[DualEncoder], Figures] | None = None,
+        evaluate: Callable[[M], Figures] | None = None,
         device: torch.device | str = "cpu",
         progress: Callable[[Progress], None] | None = None,
         checkpoint_every_s: float = 60.0,
@@ -229,7 +241,7 @@ class Trainer:
             {"params": own, "lr": rate, "peak": rate, "weight_decay": decay} for (rate, decay), own in groups.items()
         ]
 
-    def _learn(self, batch: Batch) -> float:
+    def _learn(self, batch: S) -> float:
         """One step; returns its loss."""
         self.model.train()
         torch.manual_seed(int(np.random.SeedSequence((self.schedule.seed, self.step)).generate_state(1)[0]))
