@@ -105,6 +105,17 @@ class FrameReader:
         for frame in self._decode(None):
             yield self._placed(frame, alone=False)
 
+    def sizes(self) -> list[int]:
+        """Bytes of the packets from the key frame that was found up to the next one; nothing is decoded."""
+        found: list[int] = []
+        packet = self._key
+        while packet is not None and len(found) < _MAX_SKIPPED:
+            found.append(packet.size)
+            packet = self._next_packet()
+            if packet is not None and packet.is_keyframe:
+                break
+        return found
+
     def fetch(self, place: Place) -> DecodedFrame | None:
         """Decode the frame at a place that was given before; cheapest in the order of time. None when it is gone."""
         if place.alone:

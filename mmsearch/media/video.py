@@ -96,20 +96,32 @@ def _frames(source: Path, target_side: int, max_frames: int, gap: float) -> Iter
         scaler = FrameScaler(stream.sample_aspect_ratio)
         seconds = _length(container, stream)
         gap = max(gap, seconds / max_frames)
-        probes = probe(reader, scaler, seconds, frames_a_second=_rate(stream), gap=gap, count=max_frames)
+        probes = probe(
+            reader,
+            scaler,
+            seconds,
+            frames_a_second=_rate(stream),
+            gap=gap,
+            count=max_frames,
+            picture=lambda frame: scaler.image(frame, target_side),
+        )
         if not probes.times:
             raise MediaError(source, "no picture can be decoded")
         shots = find_shots(probes.times, probes.signatures, probes.end)
         chosen = choose(probes.times, probes.signatures, shots, gap=gap, count=max_frames)
         count = 0
         for at, number in chosen:
-            frame = reader.fetch(probes.places[at])
-            if frame is None:
-                continue
+            place = probes.places[at]
+            image = probes.pictures.get(place)
+            if image is None:
+                frame = reader.fetch(place)
+                if frame is None:
+                    continue
+                image = scaler.image(frame, target_side)
             count += 1
             shot = shots[number]
             yield VideoFrame(
-                image=scaler.image(frame, target_side),
+                image=image,
                 time_ms=round(probes.times[at] * 1000),
                 shot=number,
                 shot_start_ms=round(shot.start * 1000),

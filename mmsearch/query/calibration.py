@@ -83,6 +83,8 @@ _IMAGE, _TEXT, _AUDIO = Modality.IMAGE, Modality.TEXT, Modality.AUDIO
 _FITTED: dict[tuple[str, Modality, Modality], Calibration] = {
     ("mini", _TEXT, _IMAGE): Calibration(1.344, -4.180, mean=0.0525, deviation=0.1374, confidence=20),
     ("mini", _IMAGE, _IMAGE): Calibration(1.690, -4.842, mean=0.1398, deviation=0.1431, confidence=20),
+    ("mini", _IMAGE, _TEXT): Calibration(1.413, -4.293, mean=0.0516, deviation=0.1340, confidence=20),
+    ("mini", _TEXT, _TEXT): Calibration(1.264, -4.479, mean=-0.0016, deviation=0.1385, confidence=20),
 }
 # Any other encoder: the same sigmoids, with a background that is learnt from the library alone.
 _SAME = Calibration(slope=1.7, intercept=-4.7)

@@ -562,3 +562,11 @@ def test_real_videos_give_frames_of_a_full_decode(shared_data: Path, decoded: li
         for frame in frames:
             stored = truth[frame.time_ms].to_image().resize(frame.image.size, Image.Resampling.BICUBIC)
             assert np.abs(np.asarray(stored, dtype=int) - np.asarray(frame.image)).mean() < 4
+
+
+def test_scenes_between_two_key_frames_are_found_where_the_encoder_marked_no_cut(tmp_path: Path) -> None:
+    images = [noise(number, block=8) for number in range(8) for _ in range(30)]  # 3 s each, a key frame every 12 s
+    options = {"preset": "ultrafast", "x264-params": "scenecut=0"}
+    path = write_video(tmp_path / "a.mp4", images * 2, gop=120, options=options)
+    times = [frame.time_ms for frame in _read(path)]
+    assert {time // 3000 for time in times} == set(range(16))
