@@ -29,6 +29,8 @@ MAX_FRAMES = 256
 MAX_WINDOWS = 2048
 """Windows of one sound at most."""
 
+_SUBTITLE_PIECES = 32  # a sentence or two, so that what is said is found to a few seconds
+
 
 class SegmentReader:
     """Reads files for the towers of some encoders; safe to call from many threads.
@@ -186,7 +188,7 @@ class SegmentReader:
 
         tracks = sorted(read_subtitles(path), key=lambda line: (line.track, line.start_ms))
         for _, lines in groupby(tracks, key=lambda line: line.track):
-            yield from self._passages(split_passages(cue_blocks(lines), max_pieces=self._pieces))
+            yield from self._passages(split_passages(cue_blocks(lines), max_pieces=min(self._pieces, _SUBTITLE_PIECES)))
 
     def _subtitles_beside(self, path: Path) -> Iterator[Iterator[PreparedSegment]]:
         from mmsearch.media.sidecars import sidecar_files
@@ -227,7 +229,9 @@ def _heard(path: Path, windows: Iterator[PreparedSegment]) -> Iterator[PreparedS
 def _read_passages(path: Path, data: bytes | None, pieces: int) -> Iterator[Passage]:
     from mmsearch.media.text import read_passages
 
-    return read_passages(path if data is None else data, path=path, max_pieces=pieces)
+    timed = os.path.splitext(path)[1].lower() in (".srt", ".vtt")
+    most = min(pieces, _SUBTITLE_PIECES) if timed else pieces
+    return read_passages(path if data is None else data, path=path, max_pieces=most)
 
 
 def salt_of(path: Path, modality: Modality) -> bytes:

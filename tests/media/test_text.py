@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmsearch.errors import MediaError
 from mmsearch import media
+from mmsearch.errors import MediaError
 from mmsearch.media import modality_of
 from mmsearch.media.text import TEXT_SUFFIXES, read_passages, read_text
 from mmsearch.types import Modality
