@@ -99,14 +99,18 @@ def repeat(source: Path, path: Path, times: int) -> None:
     with av.open(str(path), "w") as container:
         with av.open(str(source)) as first:
             streams = {stream.index: container.add_stream_from_template(stream) for stream in first.streams}
-            length = first.duration / 1e6
+            length = max(float(stream.duration * stream.time_base) for stream in first.streams)
+        last = dict.fromkeys(streams, -(2**62))
         for number in range(times):
             with av.open(str(source)) as again:
                 for packet in again.demux():
                     if packet.dts is None:
                         continue
                     shift = round(number * length / packet.time_base)
+                    if packet.dts + shift <= last[packet.stream.index]:
+                        continue
                     packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                    last[packet.stream.index] = packet.dts
                     packet.stream = streams[packet.stream.index]
                     container.mux(packet)
 
@@ -205,9 +209,9 @@ def hour(data: Path, keep: Path | None) -> dict[str, object]:
         path = (keep or folder) / "hour.mp4"
         if not path.exists():
             sound = sorted((data / "esc10").glob("*/*.ogg"))
-            chosen = scenes_of(data, 27)
-            places = write_scenes(folder / "minutes.mp4", chosen, (1920, 1080), sound[0])
-            repeat(folder / "minutes.mp4", path, int(3600 / places[-1][1]) + 1)
+            minutes = path.with_name("minutes.mp4")
+            places = write_scenes(minutes, scenes_of(data, 27), (1920, 1080), sound[0])
+            repeat(minutes, path, int(3600 / places[-1][1]) + 1)
         command = [mmsearch_command(), "index", path, "--library", folder / "library", "--json"]
         done = run(command, env={"MMSEARCH_OFFLINE": "1"})
         summary = json.loads(done.stdout)
