@@ -81,6 +81,19 @@ class Encoder(Protocol):
             (n, dim) float32, rows L2-normalised.
         """
 
+    def encode_passages(self, passages: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts that are to be found, into the space of `encode_texts`; those beyond the token limit are cut.
+
+        An encoder may give up a little exactness here for speed: a library may get a hundred thousand passages, a
+        query is one text. The embedding of a passage does not depend on the others.
+
+        Returns:
+            (n, dim) float32, rows L2-normalised.
+
+        Raises:
+            EncoderError: The tower failed.
+        """
+
     def prepare_sound(self, samples: NDArray[np.float32]) -> NDArray[Any]:
         """Lay out one window of sound for the audio tower; safe to call from many threads.
 

@@ -1,7 +1,8 @@
-"""What an encoder says of a modality for which it has no tower."""
+"""What an encoder does for want of a tower: refuse a modality, or take one tower for two ends."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from mmsearch.types import SoundFormat
 
-__all__ = ["NoImages", "NoSounds"]
+__all__ = ["NoImages", "NoSounds", "OneTextTower"]
 
 
 class NoSounds:
@@ -53,3 +54,15 @@ class NoImages:
     def encode_images(self, images: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """Raise `EncoderError`."""
         raise EncoderError(f"The model {self.id} does not take images.")
+
+
+class OneTextTower(ABC):
+    """For an encoder that embeds passages as it embeds queries."""
+
+    @abstractmethod
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts."""
+
+    def encode_passages(self, passages: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts that are to be found, as `encode_texts` does."""
+        return self.encode_texts(passages)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmsearch.encoders.absent import OneTextTower
 from mmsearch.types import Modality, SoundFormat
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _BANDS = 16
 _WORD = re.compile(r"\w+")
 
 
-class HashingEncoder:
+class HashingEncoder(OneTextTower):
     """An encoder that hashes instead of understanding: equal inputs meet, similar pictures and word sets lie close.
 
     Pictures are compared by their colours on an 8 x 8 grid, texts by the words that they share, sounds by their

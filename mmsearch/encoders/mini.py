@@ -18,7 +18,7 @@ from mmsearch.config import processors
 from mmsearch.encoders.mini_graph import GraphTower
 from mmsearch.encoders.mini_sound import BANDS, FRAMES, SOUND, spectrogram
 from mmsearch.encoders.mini_text import HINT, TextTower, read_shape
-from mmsearch.encoders.model_folder import SOUND_FILE
+from mmsearch.encoders.model_folder import SOUND_FILE, TEXT_GRAPH
 from mmsearch.errors import EncoderError, ModelMissingError, UsageError
 from mmsearch.types import Modality, SoundFormat
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from mmsearch.encoders.mini_passages import PassageTower
     from mmsearch.encoders.mini_source import MiniSource
 
 __all__ = ["MODELS", "MiniEncoder"]
@@ -69,6 +70,7 @@ class MiniEncoder:
         self._lock = threading.Lock()
         self._images: GraphTower | None = None
         self._texts: TextTower | None = None
+        self._passages: PassageTower | None = None
         self._sounds: GraphTower | None = None
 
     @property
@@ -165,6 +167,20 @@ class MiniEncoder:
         """
         return self._text_tower().encode(texts)
 
+    def encode_passages(self, passages: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts that are to be found: many at a time, in ONNX Runtime; those beyond the token limit are cut.
+
+        Returns:
+            (n, dim) float32, rows L2-normalised; close to what `encode_texts` gives, but not equal.
+
+        Raises:
+            EncoderError: The tower failed.
+            ModelMissingError: The weights are not there.
+        """
+        if not (self._models / TEXT_GRAPH).is_file():  # a model of one's own that was made without
+            return self.encode_texts(passages)
+        return self._passage_tower().encode(passages)
+
     def prepare_sound(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Make a spectrogram of one window of mono samples at `sound.rate`.
 
@@ -211,6 +227,18 @@ class MiniEncoder:
                 self._check()
                 self._texts = tower
             return self._texts
+
+    def _passage_tower(self) -> PassageTower:
+        """The text tower for passages, loaded at first use."""
+        texts = self._text_tower()
+        with self._lock:
+            if self._passages is None:
+                from mmsearch.encoders.mini_passages import PassageTower
+
+                tower = PassageTower(self._models, texts, hint=self._hint)
+                self._check()
+                self._passages = tower
+            return self._passages
 
     @property
     def _hint(self) -> str:

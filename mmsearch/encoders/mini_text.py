@@ -150,9 +150,13 @@ class TextTower:
         except (KeyError, IndexError, ValueError) as error:
             raise EncoderError(f"The weights in {self._path} are not those of a text tower: {error}.") from error
 
+    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of the word pieces of each text between its two marks, cut at the limit."""
+        return self._pieces.encode_all(texts, self.limit)
+
     def _encoded(self, texts: Sequence[str]) -> Array:
         keep = len(texts) >= TEXTS_WORTH_UNPACKING
-        tokens = [self._pieces.encode(text, self.limit) for text in texts]
+        tokens = self.tokenise(texts)
         by_length: dict[int, list[int]] = {}
         for position, ids in enumerate(tokens):
             by_length.setdefault(len(ids), []).append(position)

@@ -18,7 +18,9 @@ from mmsearch.errors import StorageError, UnknownEncoderError
 
 __all__ = [
     "MINI_FILES",
+    "PASSAGE_GRAPH",
     "SOUND_FILE",
+    "TEXT_GRAPH",
     "ModelFolder",
     "ModelMeta",
     "TextMeta",
@@ -33,6 +35,9 @@ MINI_FILES = ("mini_image.onnx", "mini_text.safetensors", "mini_vocabulary.txt")
 
 SOUND_FILE = "mini_sound.onnx"
 """Its audio tower, which not every such model has."""
+
+TEXT_GRAPH, PASSAGE_GRAPH = "mini_texts.onnx", "mini_passages.onnx"
+"""The text tower in integers for many passages at once, and a smaller one for long passages; both may be absent."""
 
 _FORMAT = 1  # of meta.json and of what lies beside it; another number means: export again
 _META = "meta.json"
@@ -249,8 +254,8 @@ def _weight_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not (path / "open_clip_config.json").exists() and (path / MINI_FILES[1]).exists():
-        names = [*MINI_FILES, *([SOUND_FILE] if (path / SOUND_FILE).is_file() else [])]
-        return [path / name for name in names]  # beside them may lie whatever training left there
+        others = [name for name in (SOUND_FILE, TEXT_GRAPH, PASSAGE_GRAPH) if (path / name).is_file()]
+        return [path / name for name in (*MINI_FILES, *others)]  # beside them may lie whatever training left there
     suffixes = {".bin", ".json", ".model", ".pt", ".pth", ".safetensors", ".txt"}
     return sorted(file for file in path.iterdir() if file.is_file() and file.suffix in suffixes)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
+from mmsearch.encoders.absent import OneTextTower
 from mmsearch.encoders.model_folder import ModelFolder, ModelMeta, TextMeta, Weights
 from mmsearch.encoders.text_tower import TextTower
 from mmsearch.errors import EncoderError, UnknownEncoderError
@@ -38,7 +39,7 @@ class _Loaded(Protocol):
 LoadedT = TypeVar("LoadedT", bound=_Loaded)
 
 
-class PreparedEncoder(ABC, Generic[LoadedT]):
+class PreparedEncoder(OneTextTower, Generic[LoadedT]):
     """An encoder that keeps a description of its model and the exported text tower in the model cache.
 
     The text tower runs on ONNX Runtime, so that a text query does not import torch; one that cannot be exported stays
