@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -238,8 +239,8 @@ def learn(
         device=place.device,
         progress=place.progress,
     ).run()
-    settling = [batch.heard.to(place.device) for batch, _ in zip(_endless(batches), range(_SETTLED), strict=False)]
-    model.settle(settling)
+    settling = islice(_endless(batches), min(_SETTLED, 4 * batches.per_epoch))
+    model.settle([batch.heard.to(place.device) for batch in settling])
     end = evaluate(model) if evaluate is not None else None
     return Trained(model.to("cpu"), end)
 

@@ -86,16 +86,16 @@ def train_sounds(
     missing = [name for name in MINI_FILES if not (base / name).is_file()]
     if missing:
         raise ModelMissingError(f"The model in {base} lacks {' and '.join(missing)}.", hint="Give its folder, or mini.")
+    if hold_out and not sounds.matching(hold_out).any():
+        raise UsageError(f"No sound has a name that fits {' or '.join(hold_out)}.", hint="Write --hold-out '4-*'.")
+    _enough(len(sounds.sounds) - int(sounds.matching(hold_out).sum()))
     encoder = MiniEncoder(models=base)
     place.prepare()
     heard = hear(sounds, recipe, place.progress)
-    out = heard.sounds.matching(hold_out) if hold_out else np.zeros(len(heard.powers), bool)
-    if hold_out and not out.any():
-        raise UsageError(f"No sound has a name that fits {' or '.join(hold_out)}.", hint="Write --hold-out '4-*'.")
+    out = heard.sounds.matching(hold_out)
     train, test = heard.select(np.flatnonzero(~out)), heard.select(np.flatnonzero(out))
     made = sum(not isinstance(sound, Path) for sound in train.sounds.sounds)
-    if len(train.powers) - made < 2:
-        raise UsageError("There are too few readable sounds to train on.", hint="Give more, or hold fewer of them out.")
+    _enough(len(train.powers) - made)
     targets = find_targets(encoder, heard.sounds, place.work, seed=recipe.seed, progress=place.progress)
     names = np.concatenate([class_sentences(encoder, heard.sounds), targets.means[heard.sounds.classes :]])
     figures = SoundFigures(names)
@@ -118,6 +118,11 @@ def train_sounds(
     place.report.write_text(json.dumps(report.to_dict(), indent=1, default=str) + "\n", encoding="utf-8")
     plot(Metrics(place.metrics).lines(), place.plot)
     return report
+
+
+def _enough(count: int) -> None:
+    if count < 2:
+        raise UsageError("There are too few readable sounds to train on.", hint="Give more, or hold fewer of them out.")
 
 
 def class_sentences(encoder: MiniEncoder, sounds: SoundSet) -> NDArray[np.float32]:
