@@ -1,7 +1,7 @@
 """Indexes texts in a process of its own; `python -m tests.indexer.grower FOLDER LIBRARY [--kill N] [--limit BYTES]`.
 
 Kills itself (SIGKILL) when N texts have been embedded, or lets no file grow beyond so many bytes. Prints one JSON
-line: the numbers of the summary, and how much memory indexing took beyond what had been taken before.
+line: the numbers of the summary, and how much memory reading and storing took beyond what had been taken before.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
+from mmsearch.types import Progress
 from tests.indexer.shelf import Shelf, counts, put
 
 
@@ -41,9 +42,15 @@ def main() -> None:
 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (options["--limit"], resource.RLIM_INFINITY))
-    before = resident_bytes()
-    summary = shelf.sync(folder)
-    print(json.dumps({**counts(summary), "grown_bytes": resident_bytes() - before}))
+    before = most = resident_bytes()
+
+    def measure(event: Progress) -> None:
+        nonlocal most
+        if event.stage == "embed":  # the vector index, made afterwards, grows with its vectors
+            most = resident_bytes()
+
+    summary = shelf.sync(folder, progress=measure)
+    print(json.dumps({**counts(summary), "grown_bytes": most - before}))
 
 
 if __name__ == "__main__":

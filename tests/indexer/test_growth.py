@@ -223,8 +223,8 @@ def test_memory_does_not_grow_with_the_length_of_a_text(tmp_path: Path) -> None:
         assert figures["new"] == 1 and figures["embedded"] > size_bytes // 1000
         return int(figures["grown_bytes"])
 
-    short, long = grown(5 << 20, "short"), grown(50 << 20, "long")
-    assert long < short + (32 << 20)
+    short, long = grown(2 << 20, "short"), grown(20 << 20, "long")
+    assert long < short + (12 << 20)
 
 
 def test_many_texts_that_are_looked_ahead_at_are_not_held(shelf: Shelf, photos: Path) -> None:
