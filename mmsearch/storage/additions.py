@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from mmsearch.storage.values import last_id, place_of, stored_text, stored_time
 from mmsearch.types import MediaInfo, Modality, NewItem, NewSegment
 
 __all__ = ["add_items", "add_parts", "complete_items"]
+
+# Segments that follow each other in an item: the item, its modality, the ordinal of the first, and they.
+_Run = tuple[int, Modality, int, Sequence[NewSegment]]
 
 
 def add_items(connection: Connection, library: Path, new: Sequence[NewItem]) -> tuple[int, ...]:
@@ -39,13 +43,7 @@ def add_items(connection: Connection, library: Path, new: Sequence[NewItem]) -> 
     numbered = list(enumerate(new, start=last_id(connection, "items") + 1))
     sql.ADD_ITEM.run(connection, [_item_row(item_id, item) for item_id, item in numbered])
     return _add_segments(
-        connection,
-        library,
-        [
-            (item_id, item.modality, ordinal, segment)
-            for item_id, item in numbered
-            for ordinal, segment in enumerate(item.segments)
-        ],
+        connection, library, [(item_id, item.modality, 0, item.segments) for item_id, item in numbered]
     )
 
 
@@ -59,7 +57,7 @@ def add_parts(connection: Connection, library: Path, parts: Sequence[Part]) -> t
         ValueError: An item to continue is not there, or complete.
     """
     growing: dict[int, tuple[Modality, int]] = {}
-    rows: list[tuple[int, Modality, int, NewSegment]] = []
+    runs: list[_Run] = []
     for part in parts:
         if part.item_id not in growing:
             found = connection.execute(sql.GROWING, {"item": part.item_id}).one_or_none()
@@ -67,9 +65,9 @@ def add_parts(connection: Connection, library: Path, parts: Sequence[Part]) -> t
                 raise ValueError("an item to continue is not there, or complete")
             growing[part.item_id] = (Modality(found[0]), 0 if found[1] is None else found[1] + 1)
         modality, ordinal = growing[part.item_id]
-        rows += [(part.item_id, modality, next_, segment) for next_, segment in enumerate(part.segments, start=ordinal)]
+        runs.append((part.item_id, modality, ordinal, part.segments))
         growing[part.item_id] = (modality, ordinal + len(part.segments))
-    return _add_segments(connection, library, rows)
+    return _add_segments(connection, library, runs)
 
 
 def complete_items(connection: Connection, completed: Sequence[Completion]) -> None:
@@ -92,19 +90,18 @@ def complete_items(connection: Connection, completed: Sequence[Completion]) -> N
     sql.FORGET_OF_ITEM.run(connection, [{"item": done.item_id} for done in completed])
 
 
-def _add_segments(
-    connection: Connection, library: Path, new: Sequence[tuple[int, Modality, int, NewSegment]]
-) -> tuple[int, ...]:
-    """Store segments, each given with its item, the item's modality and its ordinal."""
-    if not new:
+def _add_segments(connection: Connection, library: Path, runs: Sequence[_Run]) -> tuple[int, ...]:
+    segments = [segment for *_, added in runs for segment in added]
+    if not segments:
         return ()
     first = last_id(connection, "segments") + 1
-    sql.ADD_SEGMENT.run(connection, _segment_rows(first, new))
-    sql.ADD_VECTOR.run(connection, vector_rows(connection, library, first, [segment for _, _, _, segment in new]))
-    return tuple(range(first, first + len(new)))
+    sql.ADD_SEGMENT.run(connection, _segment_rows(first, runs))
+    sql.ADD_VECTOR.run(connection, vector_rows(connection, library, first, segments))
+    return tuple(range(first, first + len(segments)))
 
 
-def _segment_rows(first: int, new: Iterable[tuple[int, Modality, int, NewSegment]]) -> list[Mapping[str, Any]]:
+def _segment_rows(first: int, runs: Sequence[_Run]) -> list[Mapping[str, Any]]:
+    ids = count(first)
     return [
         {
             "id": id_,
@@ -120,7 +117,8 @@ def _segment_rows(first: int, new: Iterable[tuple[int, Modality, int, NewSegment
             "page": segment.page,
             "shot": segment.shot,
         }
-        for id_, (item_id, item_modality, ordinal, segment) in enumerate(new, start=first)
+        for item_id, item_modality, next_ordinal, added in runs
+        for segment, id_, ordinal in zip(added, ids, count(next_ordinal), strict=False)
     ]
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert
 
 from mmsearch.errors import EncoderError
+from mmsearch.storage import statements as sql
 from mmsearch.storage.encoders import mismatch
-from mmsearch.storage.models import collections, encoders
+from mmsearch.storage.models import collections
 from mmsearch.types import Collection, EncoderRecord, Modality, NewSegment
 
 __all__ = ["vector_rows"]
@@ -33,21 +35,19 @@ def vector_rows(
         EncoderMismatchError: The library was not made with an encoder.
         EncoderError: An embedding is of the wrong length or not finite.
     """
-    groups: dict[tuple[str, Modality], tuple[list[int], list[NDArray[np.float32]]]] = {}
+    groups: defaultdict[tuple[str, Modality], list[tuple[int, NDArray[np.float32]]]] = defaultdict(list)
     for id_, segment in enumerate(segments, start=first):
         for encoder_id, embedding in segment.embeddings.items():
-            ids, embeddings = groups.setdefault((encoder_id, segment.modality), ([], []))
-            ids.append(id_)
-            embeddings.append(embedding)
+            groups[encoder_id, segment.modality].append((id_, embedding))
     if not groups:
         return []
-    found = connection.execute(select(encoders.c.name, encoders.c.dim).order_by(encoders.c.id))
-    records = [EncoderRecord(name, dim) for name, dim in found]
+    records = [EncoderRecord(name, dim) for name, dim in connection.execute(sql.ENCODERS)]
     dims = {record.id: record.dim for record in records}
     rows: list[Mapping[str, Any]] = []
-    for (encoder_id, modality), (ids, embeddings) in groups.items():
+    for (encoder_id, modality), group in groups.items():
         if encoder_id not in dims:
             raise mismatch(library, records, encoder_id)
+        ids, embeddings = zip(*group, strict=True)
         blobs = _blobs(embeddings, encoder_id, dims[encoder_id])
         key = _key(connection, Collection(encoder_id, modality), dims[encoder_id])
         rows += [
@@ -57,20 +57,11 @@ def vector_rows(
 
 
 def _key(connection: Connection, collection: Collection, dim: int) -> int:
-    found = connection.execute(
-        select(collections.c.id).where(
-            collections.c.encoder == collection.encoder_id, collections.c.modality == collection.modality.value
-        )
-    ).scalar()
+    place = {"encoder": collection.encoder_id, "modality": collection.modality.value}
+    found = connection.execute(sql.COLLECTION_KEY, place).scalar()
     if found is None:
-        values = {
-            "name": collection.name,
-            "dim": dim,
-            "encoder": collection.encoder_id,
-            "modality": collection.modality.value,
-        }
-        (found,) = connection.execute(insert(collections), values).inserted_primary_key or (None,)
-    assert found is not None
+        connection.execute(insert(collections), {**place, "name": collection.name, "dim": dim})
+        found = connection.execute(sql.COLLECTION_KEY, place).scalar_one()
     return int(found)
 
 

@@ -7,29 +7,23 @@ a third. So reading talks to SQLite's driver directly, and only writing (`writin
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmsearch.storage.encoders import collections, held
-from mmsearch.storage.roots import locate, split
-from mmsearch.storage.session import Session
+from mmsearch.storage.files import FileReader
+from mmsearch.storage.roots import split
 from mmsearch.types import (
     Collection,
     CollectionRecord,
     EncoderRecord,
-    Failure,
     Filters,
     Item,
-    KnownFile,
     LibraryStatus,
     MediaInfo,
     Modality,
-    Root,
     Segment,
     SegmentRecord,
 )
@@ -42,8 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CatalogReader"]
 
-ROOT_SAMPLE = 20
-
 _ITEM = """i.id, i.modality, i.root_id, i.path, i.key, i.size_bytes, i.mtime_ns, i.width, i.height, i.taken_at,
     i.camera, i.latitude, i.longitude, i.duration_ms, i.metadata"""
 _SEGMENT = """s.id, s.item_id, s.ordinal, s.modality, s.start_ms, s.end_ms, s.start_char, s.end_char, s.text, s.page,
@@ -51,34 +43,12 @@ _SEGMENT = """s.id, s.item_id, s.ordinal, s.modality, s.start_ms, s.end_ms, s.st
 _SEGMENT_COLUMNS = 11
 
 
-class CatalogReader:
+class CatalogReader(FileReader):
     """What can be asked of a catalog, over one connection that any thread may use.
 
     Args:
         session: To the catalog; closed with the reader.
     """
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    @property
-    def path(self) -> Path:
-        """Folder of the library."""
-        return self._session.library
-
-    @property
-    def library_id(self) -> str:
-        """A name that this catalog alone has: files derived from another catalog do not belong to it."""
-        ((found,),) = self._session.rows("SELECT value FROM meta WHERE key = 'library_id'")
-        return str(found)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._session.close()
-
-    def snapshot(self) -> AbstractContextManager[None]:
-        """Let all reads inside see one state of the library, whatever a writer does meanwhile."""
-        return self._session.snapshot()
 
     # --- vectors and full text
 
@@ -139,72 +109,6 @@ class CatalogReader:
         from mmsearch.storage.passages import match_text
 
         return match_text(self._session, query, k, filters or Filters())
-
-    # --- roots and files
-
-    @cached_property
-    def _root_paths(self) -> dict[int, Path]:
-        found: dict[int, Path] = {}
-        for root_id, path, relative in self._session.rows("SELECT id, path, relative FROM roots ORDER BY id"):
-            way = None if relative is None else os.fsdecode(relative)
-            found[root_id] = locate(self.path, Path(os.fsdecode(path)), way, self._known_in(root_id))
-        return found
-
-    def _known_in(self, root_id: int) -> Callable[[], list[str]]:
-        def known() -> list[str]:
-            # Hashes are as good as random, so this is a spread sample, not twenty neighbours.
-            return [
-                os.fsdecode(path)
-                for (path,) in self._session.rows(
-                    "SELECT path FROM items WHERE root_id = ? ORDER BY content_hash LIMIT ?", (root_id, ROOT_SAMPLE)
-                )
-            ]
-
-        return known
-
-    def _forget_roots(self) -> None:
-        self.__dict__.pop("_root_paths", None)
-
-    def _root_path(self, root_id: int) -> Path:
-        if root_id not in self._root_paths:
-            self._forget_roots()  # another process has added it since
-        return self._root_paths[root_id]
-
-    def roots(self) -> tuple[Root, ...]:
-        """The folders that were indexed, where they lie now."""
-        return tuple(Root(root_id, path) for root_id, path in self._root_paths.items())
-
-    def known_files(self, root_id: int) -> dict[str, KnownFile]:
-        """Every file that is remembered below a root, by its path relative to the root.
-
-        A file that was stored and cannot be read since has both the item and the reason, with the size, time and
-        sidecars with which it failed.
-        """
-        # os.fsdecode says the same, and half as fast, which shows with 500,000 files.
-        encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
-        known = {
-            path.decode(encoding, errors): KnownFile(item_id, size_bytes, mtime_ns, None, sidecars)
-            for item_id, path, size_bytes, mtime_ns, sidecars in self._session.rows(
-                "SELECT id, path, size_bytes, mtime_ns, sidecars FROM items WHERE root_id = ?", (root_id,)
-            )
-        }
-        for raw, size_bytes, mtime_ns, reason, sidecars in self._session.rows(
-            "SELECT path, size_bytes, mtime_ns, reason, sidecars FROM failures WHERE root_id = ?", (root_id,)
-        ):
-            path = os.fsdecode(raw)
-            item = known.get(path)
-            known[path] = KnownFile(None if item is None else item.item_id, size_bytes, mtime_ns, reason, sidecars)
-        return known
-
-    def items_with_hash(self, content_hash: bytes) -> list[int]:
-        """The items with that content."""
-        found = self._session.rows("SELECT id FROM items WHERE content_hash = ? ORDER BY id", (content_hash,))
-        return [item_id for (item_id,) in found]
-
-    def failures(self) -> list[Failure]:
-        """The files that are remembered as unreadable."""
-        found = self._session.rows("SELECT root_id, path, reason FROM failures ORDER BY root_id, path")
-        return [Failure(self._root_path(root_id) / os.fsdecode(path), reason) for root_id, path, reason in found]
 
     # --- items and segments
 

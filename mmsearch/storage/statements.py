@@ -31,12 +31,14 @@ __all__ = [
     "ADD_ITEM",
     "ADD_SEGMENT",
     "ADD_VECTOR",
+    "COLLECTION_KEY",
     "COMPLETE",
     "COPY_ITEM",
     "COPY_SEGMENT",
     "COPY_VECTORS",
     "DISPLACE",
     "DISPLACE_KEY",
+    "ENCODERS",
     "FORGET",
     "FORGET_OF_ITEM",
     "GROWING",
@@ -153,6 +155,8 @@ GROWING = select(
     .limit(1)
     .scalar_subquery(),
 ).where(items.c.id == bindparam("item"), not_(_COMPLETE))
+ENCODERS = text("SELECT name, dim FROM encoders ORDER BY id")
+COLLECTION_KEY = text("SELECT id FROM collections WHERE encoder = :encoder AND modality = :modality")
 LAST_ID = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
 INDEX_PASSAGES = text(
     "INSERT INTO passages (rowid, text) SELECT id, text FROM segments WHERE id > :after AND text IS NOT NULL"
