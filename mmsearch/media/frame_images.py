@@ -50,6 +50,7 @@ class FrameScaler:
 
         self._aspect = _believable(pixel_aspect)
         self._scaler = VideoReformatter()
+        self._turned: int | None = None
 
     def thumb(self, frame: DecodedFrame) -> NDArray[np.uint8]:
         """The whole frame squeezed into (THUMB_SIDE, THUMB_SIDE, 3) uint8, as stored: for comparisons alone."""
@@ -74,12 +75,19 @@ class FrameScaler:
             image = _picture(pixels, "RGBA")
         else:
             image = _picture(self._scale(frame, *size, "rgb24", "BICUBIC").to_ndarray(), "RGB")
-        return turn_upright(shrink_to_rgb(image, target_side), orientation_of(frame))
+        return turn_upright(shrink_to_rgb(image, target_side), self._orientation(frame))
 
     def size(self, frame: DecodedFrame) -> tuple[int, int]:
         """Width and height in pixels of the full picture as shown."""
         width, height = (round(side) for side in self._shown(frame))
-        return (width, height) if orientation_of(frame) < 5 else (height, width)
+        return (width, height) if self._orientation(frame) < 5 else (height, width)
+
+    def _orientation(self, frame: DecodedFrame) -> int:
+        # That of the first frame holds for all. A frame that was asked for it is in a cycle of references with its own
+        # answer, and megabytes of pixels wait until the garbage collector comes by.
+        if self._turned is None:
+            self._turned = orientation_of(frame)
+        return self._turned
 
     def _shown(self, frame: DecodedFrame) -> tuple[float, float]:
         if self._aspect >= 1:

@@ -13,9 +13,10 @@ pushes away what it describes and leaves the rest in order.
 Lists: one for each modality and encoder, so that no modality drowns the others. They are joined by reciprocal rank
 fusion (Cormack, Clarke and Buettcher 2009, SIGIR), in which every item counts by its relevance as well,
 
-    score = sum over lists (1/2 + relevance) / (10 + rank)
+    score = max over lists of (1/2 + relevance) / (10 + rank), plus relevance / (10 + rank) of each other list
 
-so that the best of a list in which nothing matches comes after what does match elsewhere, and not second.
+so that the best of a list in which nothing matches comes after what does match elsewhere, and not second, and an item
+does not gain by lists in which it does not match.
 """
 
 from __future__ import annotations
@@ -67,8 +68,15 @@ def fuse_lists(lists: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, 
     Returns:
         Item ids with their fused scores, best first; where scores are equal, the lower id is.
     """
-    scores: dict[int, float] = {}
+    places: dict[int, list[tuple[float, float]]] = {}
     for ranked in lists:
         for rank, (item, relevance) in enumerate(ranked, start=1):
-            scores[item] = scores.get(item, 0.0) + (_LEAST_WEIGHT + relevance) / (_RANK_OFFSET + rank)
+            share = 1.0 / (_RANK_OFFSET + rank)
+            places.setdefault(item, []).append((_LEAST_WEIGHT * share, relevance * share))
+    scores = {}
+    for item, found in places.items():
+        gained = sum(relevant for _, relevant in found)
+        # Of the best list all counts, of the others relevance alone.
+        base = max(found, key=sum)[0]
+        scores[item] = base + gained
     return sorted(scores.items(), key=lambda found: (-found[1], found[0]))

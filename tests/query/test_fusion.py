@@ -96,7 +96,12 @@ def test_a_list_in_which_nothing_matches_comes_after_what_does() -> None:
 def test_an_item_that_several_lists_hold_gains_by_each() -> None:
     (first, score), (second, _) = fuse_lists([[(1, 0.8), (2, 0.7)], [(2, 0.8)]])
     assert (first, second) == (2, 1)
-    assert score == pytest.approx(1.2 / 12 + 1.3 / 11)
+    assert score == pytest.approx(0.7 / 12 + 1.3 / 11)
+
+
+def test_an_item_gains_nothing_by_lists_in_which_it_does_not_match() -> None:
+    photo, video = [(1, 1.0)], [(2, 0.0)]
+    assert [item for item, _ in fuse_lists([photo, video, video, video])] == [1, 2]
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=50))
