@@ -13,6 +13,8 @@ import typer
 from mmsearch.cli.options import Device, Json, Offline, command_app
 from mmsearch.cli.output import note, notes, write_lines
 from mmsearch.cli.parameters import PlainCommand, PlainGroup
+from mmsearch.cli.train_passages import EXAMPLES as PASSAGE_EXAMPLES
+from mmsearch.cli.train_passages import train_passages
 from mmsearch.cli.train_sound import EXAMPLES as SOUND_EXAMPLES
 from mmsearch.cli.train_sound import require_training, train_sound
 from mmsearch.config import DEFAULT_MODEL
@@ -71,6 +73,7 @@ def train() -> None:
 
 
 app.command("sound", cls=PlainCommand, epilog=SOUND_EXAMPLES)(train_sound)
+app.command("passages", cls=PlainCommand, epilog=PASSAGE_EXAMPLES)(train_passages)
 
 
 @app.command("dual-encoder", cls=PlainCommand, epilog=_EXAMPLES)

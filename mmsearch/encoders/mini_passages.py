@@ -64,19 +64,22 @@ class PassageTower:
         Raises:
             EncoderError: The tower failed.
         """
-        embeddings = np.empty((len(passages), self._texts.dim), np.float32)
+        return self.encode_tokens(self._texts.tokenise(passages))
 
-        def embed(chosen: Sequence[int], tokens: Sequence[Sequence[int]]) -> None:
-            session = self._whole if len(tokens[0]) <= SHORT else self._small
-            embeddings[chosen] = session.run(None, {"ids": np.array(tokens, np.int64)})[0]
+    def encode_tokens(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Embed passages that were cut into word pieces: n of any lengths -> (n, dim), as `encode` does."""
+        embeddings = np.empty((len(tokens), self._texts.dim), np.float32)
 
-        tokens = self._texts.tokenise(passages)
+        def embed(chosen: Sequence[int]) -> None:
+            session = self._whole if len(tokens[chosen[0]]) <= SHORT else self._small
+            ids = np.array([tokens[at] for at in chosen], np.int64)
+            embeddings[chosen] = session.run(None, {"ids": ids})[0]
+
         parts = _parts(tokens)
         try:
             # Each thread computes passages of its own, as in `GraphTower`.
             run = self._pool.map if self._pool and len(parts) > 1 else map
-            for _ in run(lambda chosen: embed(chosen, [tokens[at] for at in chosen]), parts):
-                pass
+            list(run(embed, parts))
         except Exception as error:  # ONNX Runtime raises classes of its own that have no common base
             raise EncoderError(f"The text tower in {self._folder} failed: {error}") from error
         return embeddings

@@ -52,6 +52,7 @@ def save_mini(dual: DualEncoder, data: Data, dev: DevSet, place: Place) -> tuple
     from mmsearch.encoders import load_encoder
     from mmsearch.encoders.mini import MiniEncoder
     from mmsearch.training.export import export_text_tower, replace_head
+    from mmsearch.training.text_graphs import export_text_graph
 
     images, texts = dual.images, dual.texts
     assert isinstance(images, GraphImages) and isinstance(texts, MiniTexts)
@@ -67,6 +68,7 @@ def save_mini(dual: DualEncoder, data: Data, dev: DevSet, place: Place) -> tuple
         side=images.side,
         scale=float(dual.scale.detach()),
     )
+    export_text_graph(part)
     expected = dev.embed(dual)
     replace_head(images.file, images.head, part / "mini_image.onnx")
     (part / "model.json").write_text(
