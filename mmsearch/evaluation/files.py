@@ -1,17 +1,15 @@
-"""Pictures that an evaluation leaves behind: the place is tried before the work, the file appears when it is whole."""
+"""Pictures that an evaluation leaves behind: the place is tried before the work."""
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
-from mmsearch.errors import StorageError, UsageError
+from mmsearch.errors import UsageError
+from mmsearch.files import failed
 
-__all__ = ["check_place", "written"]
+__all__ = ["check_place"]
 
 
 def check_place(file: Path, suffixes: Sequence[str]) -> None:
@@ -36,32 +34,4 @@ def check_place(file: Path, suffixes: Sequence[str]) -> None:
         with tempfile.TemporaryFile(dir=file.parent) as trial:
             trial.write(b"\0")
     except OSError as error:
-        raise _failed(file, error) from error
-
-
-@contextmanager
-def written(file: Path) -> Iterator[IO[bytes]]:
-    """Open a file that appears under its name only when all of it is on disk.
-
-    Raises:
-        StorageError: It cannot be written; whatever lay there is still there.
-    """
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        try:
-            with part.open("wb") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(part, file)
-        finally:
-            with suppress(FileNotFoundError):
-                part.unlink()
-    except OSError as error:
-        raise _failed(file, error) from error
-
-
-def _failed(file: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"{file} cannot be written: {error.strerror or error}.", hint="Free the disk, or name another place."
-    )
+        raise failed(file, error) from error

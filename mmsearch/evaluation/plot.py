@@ -11,8 +11,9 @@ import numpy as np
 
 from mmsearch.errors import ExtraMissingError
 from mmsearch.evaluation.bootstrap import recall_intervals
-from mmsearch.evaluation.files import check_place, written
+from mmsearch.evaluation.files import check_place
 from mmsearch.evaluation.measure import CaptionsReport, ClassesReport
+from mmsearch.files import written
 from mmsearch.present.paths import printable
 
 if TYPE_CHECKING:

@@ -21,8 +21,9 @@ from mmsearch.evaluation.examples import (
     image_examples,
     text_examples,
 )
-from mmsearch.evaluation.files import check_place, written
+from mmsearch.evaluation.files import check_place
 from mmsearch.evaluation.measure import CaptionsReport, ClassesReport
+from mmsearch.files import written
 from mmsearch.media.image import read_image
 from mmsearch.present.paths import printable
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mmsearch.errors import StorageError, UsageError
+from mmsearch.errors import UsageError
+from mmsearch.files import written
 
 __all__ = ["Checkpoints"]
 
 _FORMAT = 1
+_HINT = "Make room and run the same command again: it goes on from the checkpoint before."
 
 
 class Checkpoints:
@@ -37,22 +37,11 @@ class Checkpoints:
         Raises:
             StorageError: The disk is full or not writable; the earlier state is still there.
         """
-        part = self.file.with_name(f"{self.file.name}.part")
-        try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as stream:
+        with written(self.file, hint=_HINT) as stream:
+            try:
                 torch.save({"format": _FORMAT, "fingerprint": self.fingerprint, "state": state}, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.replace(self.file)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            with contextlib.suppress(OSError):
-                part.unlink()
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-            raise StorageError(
-                f"The checkpoint {self.file} cannot be written: {reason}.",
-                hint="Make room and run the same command again: it goes on from the checkpoint before.",
-            ) from error
+            except RuntimeError as error:  # so torch reports a full disk
+                raise OSError(str(error).splitlines()[0]) from error
 
     def load(self) -> dict[str, Any] | None:
         """The last state; None where there is none.

@@ -5,7 +5,6 @@ Where a part of a tower is frozen, what it gives for a number of views of each p
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmsearch.config import processors
-from mmsearch.errors import StorageError
+from mmsearch.files import whole, written
 from mmsearch.training.augmentation import PhotoChanges, photo_view, sentence_view
 from mmsearch.training.captions import CaptionedImages
 from mmsearch.training.datasets import read_photo
@@ -31,6 +30,7 @@ from mmsearch.types import Progress
 __all__ = ["CaptionInputs", "DevSet", "PairBatches", "PhotoInputs", "ProgressCallback"]
 
 _AT_ONCE = 32
+_HINT = "Make room, or choose another --out."
 _PHOTOS, _CAPTIONS = 11, 12  # what a random number is for, beside seed, epoch and step
 
 ProgressCallback = Callable[[Progress], None] | None
@@ -108,9 +108,7 @@ class PhotoInputs:
             return np.stack(list(threads.map(look, chosen)))
 
     def _keep(self, file: Path, view: int, began: float, progress: ProgressCallback) -> None:
-        part = file.with_name(f"{file.name}.part")
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
+        with whole(file, hint=_HINT) as part:
             kept: Any = None
             for start in range(0, len(self.photos), _AT_ONCE):
                 places = range(start, min(len(self.photos), start + _AT_ONCE))
@@ -125,13 +123,6 @@ class PhotoInputs:
                     progress(Progress("look", done, total, time.monotonic() - began))
             if kept is not None:
                 kept.flush()
-            part.replace(file)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink()
-            raise StorageError(
-                f"{file} cannot be written: {error.strerror or error}.", hint="Make room, or choose another --out."
-            ) from error
 
 
 class CaptionInputs:
@@ -172,7 +163,9 @@ class CaptionInputs:
             for view, tokens in enumerate(self.tokens):
                 file = folder / f"captions-{name}-{view}.npy"
                 if not file.exists():
-                    _replace(file, self._read(tokens, progress))
+                    tokens_read = self._read(tokens, progress)
+                    with written(file, hint=_HINT) as stream:
+                        np.save(stream, tokens_read)
                 self.kept.append(np.load(file, mmap_mode="r"))
 
     def rows(self, chosen: Sequence[int] | NDArray[Any], views: Sequence[int] | NDArray[Any]) -> Any:
@@ -299,18 +292,3 @@ def _stamp(path: Path) -> tuple[str, int, int]:
     """A file as it is now."""
     stat = path.stat()
     return str(path), stat.st_size, stat.st_mtime_ns
-
-
-def _replace(file: Path, array: NDArray[Any]) -> None:
-    part = file.with_name(f"{file.name}.part")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as stream:
-            np.save(stream, array)
-        part.replace(file)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise StorageError(
-            f"{file} cannot be written: {error.strerror or error}.", hint="Make room, or choose another --out."
-        ) from error

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mmsearch.errors import ExtraMissingError
+from mmsearch.files import written
 
 __all__ = ["Metrics", "plot"]
 
@@ -48,10 +48,8 @@ class Metrics:
     def keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
         """Drop all other lines."""
         kept = [line for line in self.lines() if wanted(line)]
-        part = self.file.with_name(f"{self.file.name}.part")
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        os.replace(part, self.file)
+        with written(self.file) as stream:
+            stream.write("".join(json.dumps(line) + "\n" for line in kept).encode())
 
 
 def plot(lines: list[dict[str, Any]], target: Path) -> None:
@@ -93,10 +91,8 @@ def plot(lines: list[dict[str, Any]], target: Path) -> None:
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=8)
-    part = target.with_name(f".{target.name}.part")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(part, dpi=120, format=target.suffix.removeprefix(".") or "png")
-    part.replace(target)
+    with written(target) as stream:
+        figure.savefig(stream, dpi=120, format=target.suffix.removeprefix(".") or "png")
 
 
 def _smooth(values: list[float]) -> list[float]:

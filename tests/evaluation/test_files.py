@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from mmsearch.errors import StorageError, UsageError
-from mmsearch.evaluation.files import check_place, written
+from mmsearch.evaluation.files import check_place
+from mmsearch.files import written
 
 
 def test_a_good_place_is_left_as_it_is(tmp_path: Path) -> None:
@@ -49,7 +50,14 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("x.png", b"old")]
 
 
-def test_a_folder_that_vanishes_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_vanished_is_made_again(tmp_path: Path) -> None:
+    with written(tmp_path / "gone" / "x.png") as stream:
+        stream.write(b"new")
+    assert (tmp_path / "gone" / "x.png").read_bytes() == b"new"
+
+
+def test_a_place_that_is_no_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "gone").write_bytes(b"a file")
     with pytest.raises(StorageError, match="cannot be written"), written(tmp_path / "gone" / "x.png"):
         pass
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == ["gone"]

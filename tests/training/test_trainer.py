@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -185,7 +186,7 @@ def test_a_damaged_checkpoint_is_told_and_not_overwritten(tmp_path: Path) -> Non
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path / "checkpoint.pt", "x")
     kept.save({"step": 1})
-    (tmp_path / "checkpoint.pt.part").symlink_to("/dev/full")
+    (tmp_path / f".checkpoint.pt.{os.getpid()}.part").symlink_to("/dev/full")
     with pytest.raises(StorageError, match="cannot be written"):
         kept.save({"step": 2, "weights": torch.zeros(100_000)})
     assert kept.load() == {"step": 1}
