@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from record import record, work_folder
 
-from mmsearch.encoders.mini import MiniEncoder
+from mmsearch.encoders.mini import MODELS, MiniEncoder
 from mmsearch.encoders.mini_sound import spectrogram
 from mmsearch.encoders.precision import choose_precision
 from mmsearch.evaluation import read_captions
@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=X", help="another number of the recipe")
     parser.add_argument("--work", type=Path, default=work_folder() / "sound_quality")
+    parser.add_argument("--fresh", action="store_true", help="begin anew instead of going on")
     parser.add_argument("--dry", action="store_true", help="keep no results")
     arguments = parser.parse_args()
     keep_freed_memory()
@@ -107,11 +108,11 @@ def main() -> None:
     results = []
     with progress_display(sys.stderr, describe(sys.stderr)) as progress:
         heard = hear(sounds, recipe, progress)
-        targets = find_targets(encoder, heard.sounds, arguments.work, progress=progress)
+        targets = find_targets(MODELS, heard.sounds, arguments.work, progress=progress)
         names = class_sentences(encoder, sounds)
         others = np.stack([spectrogram(samples) for _, samples in make_sounds(UNRELATED, 99)])
         for fold in arguments.folds.split(","):
-            place = Place(arguments.work / f"fold-{fold}", fresh=True, progress=progress)
+            place = Place(arguments.work / f"fold-{fold}", fresh=arguments.fresh, progress=progress)
             place.prepare()
             out = sounds.matching([f"{fold}-*"])
             out = np.pad(out, (0, len(heard.powers) - len(out)))

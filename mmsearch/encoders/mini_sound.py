@@ -30,6 +30,7 @@ FRAMES = 1 + _WINDOW // _HOP
 SILENCE_DB = -100.0  # what `log_mel` gives for it
 _QUIETEST_DB = -70.0  # a window whose loudest point is below is not raised any further
 _RANGE_DB = 80.0
+_LOUDEST = 100.0  # where full scale is 1
 
 
 def decibels(samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -46,9 +47,10 @@ def levelled(mels: NDArray[np.float32]) -> NDArray[np.float32]:
 def spectrogram(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """Mono samples at `SOUND.rate` -> (BANDS, FRAMES) of the first window; what is shorter is followed by silence.
 
-    Values that are no numbers count as silence.
+    Values that are no numbers count as silence, those far beyond full scale as the loudest there are.
     """
     window = np.nan_to_num(np.asarray(samples, np.float32)[:_WINDOW], nan=0.0, posinf=0.0, neginf=0.0)
+    window = np.clip(window, -_LOUDEST, _LOUDEST)
     mels = np.full((BANDS, FRAMES), SILENCE_DB, np.float32)
     if window.size:
         found = decibels(window)

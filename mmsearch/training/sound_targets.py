@@ -58,7 +58,7 @@ class SoundTargets:
 
 
 def find_targets(
-    encoder: MiniEncoder, sounds: SoundSet, work: Path, *, seed: int = 0, progress: ProgressCallback = None
+    base: Path, sounds: SoundSet, work: Path, *, seed: int = 0, progress: ProgressCallback = None
 ) -> SoundTargets:
     """Embed sentences and pictures.
 
@@ -66,19 +66,20 @@ def find_targets(
     of 0.55. So a sound comes near to what it looks like without anyone having paired them.
 
     Args:
-        encoder: Whose text tower and image tower stay.
+        base: The folder of the model whose text tower and image tower stay.
         sounds: Names with their sentences, and captioned pictures.
         work: Where the embeddings of captions are kept.
         seed: Of the choice of other sentences and pictures.
         progress: Called as captions and pictures are done.
     """
+    encoder = MiniEncoder(models=base)
     flat = encoder.encode_texts([phrase for said in sounds.phrases for phrase in said])
     ends = np.cumsum([len(said) for said in sounds.phrases])
     phrases = tuple(np.split(flat, ends[:-1]))
     means = np.stack([_normalised(own.mean(0)) for own in phrases])
     alike = (means @ means.T >= _ALIKE) & ~np.eye(len(means), dtype=bool)
     photos = sounds.pictures
-    captions = _captions(encoder, photos, work, progress)
+    captions = _captions(encoder, base, photos, work, progress)
     nearest = np.full((len(photos.images), len(means)), -1, np.float32)  # of each picture's captions
     for start in range(0, len(captions), 4096):
         part = slice(start, start + 4096)
@@ -103,12 +104,13 @@ def find_targets(
     )
 
 
-def _captions(encoder: MiniEncoder, photos: CaptionedImages, work: Path, progress: ProgressCallback) -> Rows:
+def _captions(
+    encoder: MiniEncoder, base: Path, photos: CaptionedImages, work: Path, progress: ProgressCallback
+) -> Rows:
     """(captions, dim), kept in a file, since there may be many."""
     if not photos.captions:
         return np.zeros((0, encoder.dim), np.float32)
-    # A probe tells one text tower from another, whatever their names.
-    known = hashlib.sha256(encoder.encode_texts(["the sound of rain"]).tobytes())
+    known = hashlib.sha256((base / "mini_text.safetensors").read_bytes())
     known.update("\n".join(photos.captions).encode("utf-8", "replace"))
     file = work / f"captions-{known.hexdigest()[:16]}.npy"
     if file.exists():

@@ -96,7 +96,7 @@ def train_sounds(
     train, test = heard.select(np.flatnonzero(~out)), heard.select(np.flatnonzero(out))
     made = sum(not isinstance(sound, Path) for sound in train.sounds.sounds)
     _enough(len(train.powers) - made)
-    targets = find_targets(encoder, heard.sounds, place.work, seed=recipe.seed, progress=place.progress)
+    targets = find_targets(base, heard.sounds, place.work, seed=recipe.seed, progress=place.progress)
     names = np.concatenate([class_sentences(encoder, heard.sounds), targets.means[heard.sounds.classes :]])
     figures = SoundFigures(names)
     trained = learn(train, targets, recipe, place, held_out=test if out.any() else None, figures=figures)
