@@ -77,7 +77,7 @@ def log_mel(
     return (10.0 * np.log10(np.maximum(mels, _FLOOR, dtype=np.float64))).astype(np.float32)
 
 
-def _filtered(power: NDArray[np.float32], filters: NDArray[np.float32]) -> NDArray[np.float32]:
+def _filtered(power: NDArray[np.floating], filters: NDArray[np.float32]) -> NDArray[np.floating]:
     """(t, bins) and (n_mels, bins) -> (t, n_mels), a few frames at a time.
 
     BLAS shares out larger products among threads of its own, which wait for each other where every core is decoding
@@ -86,7 +86,7 @@ def _filtered(power: NDArray[np.float32], filters: NDArray[np.float32]) -> NDArr
     count = max(1, _SINGLE_THREADED // filters.size)
     padded = np.pad(power, ((0, -len(power) % count), (0, 0)))
     mels = np.matmul(padded.reshape(-1, count, power.shape[1]), filters.T)  # (t / count, count, n_mels)
-    return mels.reshape(-1, len(filters))[: len(power)]
+    return np.asarray(mels.reshape(-1, len(filters))[: len(power)])
 
 
 @functools.lru_cache(maxsize=16)
