@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mmsearch.encoders.mini import MiniEncoder
 from mmsearch.encoders.mini_sound import BANDS, FRAMES
-from mmsearch.encoders.model_folder import MINI_FILES, SOUND_FILE
+from mmsearch.encoders.model_folder import MINI_FILES, PASSAGE_GRAPH, SOUND_FILE, TEXT_GRAPH
 from mmsearch.errors import EncoderError
 from mmsearch.training.export import OPSET, quiet_exporters
 from mmsearch.training.place import Place
@@ -68,8 +68,9 @@ def save_sounds(
     part = place.out / "model.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    for name in MINI_FILES:
-        shutil.copyfile(base / name, part / name)
+    for name in (*MINI_FILES, TEXT_GRAPH, PASSAGE_GRAPH):
+        if name in MINI_FILES or (base / name).is_file():
+            shutil.copyfile(base / name, part / name)
     (part / SOUND_FILE).write_bytes(sound_graph(model.sounds))
     (part / "model.json").write_text(
         json.dumps({"name": place.out.resolve().name, **settings}) + "\n", encoding="utf-8"
