@@ -255,6 +255,18 @@ def export_text_tower(
     target.unlink(missing_ok=True)
     target.touch()  # with the permissions that files are made with here, which the library would narrow
     save_file(arrays, str(target), metadata={"format": "mini-text-1", "shape": json.dumps(shape)})
+    _order_metadata(target)
+
+
+def _order_metadata(file: Path) -> None:
+    """Write the metadata of a safetensors file in the order of their names: the library writes them in any."""
+    content = file.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    packed = json.dumps(header, separators=(",", ":")).encode()
+    packed += b" " * (-len(packed) % 8)  # so that arrays lie aligned
+    file.write_bytes(len(packed).to_bytes(8, "little") + packed + content[start:])
 
 
 def _plain_head(head: Head) -> dict[str, Tensor]:

@@ -92,3 +92,12 @@ def test_padding_changes_no_sentence() -> None:
     with torch.inference_mode():
         together = model(*padded(tokens))
         torch.testing.assert_close(together[:1], model(*padded(tokens[:1])), rtol=1e-4, atol=1e-5)
+
+
+def test_equal_weights_give_equal_files(tmp_path: Path) -> None:
+    head = Head(24, 32, 16)
+    for number in range(6):  # the library that writes them puts metadata in any order
+        export_text_tower(
+            small_sentence_transformer(), head, 20, tmp_path / f"{number}.safetensors", side=SIDE, scale=20.0
+        )
+    assert len({(tmp_path / f"{number}.safetensors").read_bytes() for number in range(6)}) == 1
