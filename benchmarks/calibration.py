@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from record import work_folder
 
 from mmsearch import load_encoder
 from mmsearch.media.image import read_image
@@ -30,6 +31,8 @@ from mmsearch.query.calibration import Calibration
 
 PRIOR = 0.1
 CONFIDENCE = 20
+# Classes of sounds that photos of Flickr8k show, and the word that their captions have then.
+SEEN = {"baby cry": "baby", "dog bark": "dog", "fire crackling": "fire", "rain": " rain", "sea waves": "wave"}
 WORDS = [
     "dog",
     "beach",
@@ -111,14 +114,15 @@ class Pairs:
 
 def study(pair: str, sets: list[Pairs]) -> None:
     """Fit one sigmoid on all sets, each counting the same, and check it on each."""
-    mean = float(np.mean([part.scores[part.fit][~part.match[part.fit]].mean() for part in sets]))
-    deviation = float(np.mean([part.scores[part.fit].std(axis=1).mean() for part in sets]))
+    fitting = [part for part in sets if part.fit.any()]
+    mean = float(np.mean([part.scores[part.fit][~part.match[part.fit]].mean() for part in fitting]))
+    deviation = float(np.mean([part.scores[part.fit].std(axis=1).mean() for part in fitting]))
     blank = Calibration(1.0, 0.0, mean, deviation, CONFIDENCE)
     zs = [np.stack([blank.log_odds(row, blank.background(row)) for row in part.scores]) for part in sets]
     slope, intercept = logistic(
         np.concatenate([z[part.fit].ravel() for z, part in zip(zs, sets, strict=True)]),
         np.concatenate([part.match[part.fit].ravel() for part in sets]),
-        np.concatenate([weights(part.match[part.fit].ravel()) for part in sets]),
+        np.concatenate([weights(part.match[part.fit].ravel()) for part in fitting]),
     )
     asked, found = (f"_{kind.upper()}" for kind in pair.split("-"))
     print(
@@ -126,6 +130,8 @@ def study(pair: str, sets: list[Pairs]) -> None:
         f"mean={mean:.4f}, deviation={deviation:.4f}, confidence={CONFIDENCE}),"
     )
     for z, part in zip(zs, sets, strict=True):
+        if part.fit.all():
+            continue
         check = 1 / (1 + np.exp(-(slope * z[~part.fit] + intercept)))
         match = part.match[~part.fit]
         loss = -float(np.sum(weights(match) * np.log(np.where(match, check, 1 - check) + 1e-12)))
@@ -142,10 +148,54 @@ def study(pair: str, sets: list[Pairs]) -> None:
         print(json.dumps(figures))
 
 
+def study_sounds(
+    encoder, folds: list, photos: NDArray[np.float32], captions: list[str], owner: NDArray[np.int64]
+) -> None:
+    """Fit what holds between sounds and the rest, on clips that the towers which embedded them had not heard."""
+    sets: dict[str, list[Pairs]] = {}
+    for number, fold in enumerate(folds):
+        sounds, labels = fold["embeddings"], fold["labels"]
+        names = [str(name) for name in fold["names"]]
+        said = encoder.encode_texts(names)
+        kinds = np.arange(len(names))
+        every = np.full(len(labels), number % 2 == 0)  # folds 1 and 3 fit, 2 and 4 check
+        own = labels[:, None] == kinds
+        # What a photo shows of what is heard, by what two of its captions say.
+        named = np.array([[word in caption.lower() for word in SEEN.values()] for caption in captions])
+        shows = np.array([named[owner == photo].sum(axis=0) >= 2 for photo in range(len(photos))])  # (photos, seen)
+        columns = [names.index(name) for name in SEEN]
+        some = np.flatnonzero(np.isin(labels, columns))
+        sees = shows[:, [columns.index(label) for label in labels[some]]].T  # (some sounds, photos)
+        askers = np.flatnonzero(shows.any(axis=1))
+        others = ~np.eye(len(labels), dtype=bool)
+        parts = {
+            "text-audio": Pairs(f"fold {number + 1}", said @ sounds.T, own.T, np.full(len(names), number % 2 == 0)),
+            "audio-text": Pairs(f"fold {number + 1}", sounds @ said.T, own, every),
+            "audio-audio": Pairs(
+                f"fold {number + 1}",
+                (sounds @ sounds.T)[others].reshape(len(labels), -1),
+                (labels[:, None] == labels)[others].reshape(len(labels), -1),
+                every,
+            ),
+            "audio-image": Pairs(f"fold {number + 1}", sounds[some] @ photos.T, sees, every[some]),
+            "image-audio": Pairs(
+                f"fold {number + 1}",
+                photos[askers] @ sounds.T,
+                shows[askers] @ (np.array(columns)[:, None] == labels),
+                np.full(len(askers), number % 2 == 0),
+            ),
+        }
+        for pair, part in parts.items():
+            sets.setdefault(pair, []).append(part)
+    for pair, found in sets.items():
+        study(pair, found)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="mini")
+    parser.add_argument("--sounds", type=Path, default=work_folder() / "sound_quality", help="what sound_quality left")
     arguments = parser.parse_args()
     encoder = load_encoder(arguments.model)
 
@@ -197,6 +247,9 @@ def main() -> None:
             Pairs("words", word_scores, has, np.arange(len(WORDS)) % 2 == 0),
         ],
     )
+    folds = [np.load(file) for file in sorted(arguments.sounds.glob("fold-*/heard.npz"))]
+    if folds:
+        study_sounds(encoder, folds, photos, [row["caption"] for row in rows], owner)
 
 
 if __name__ == "__main__":

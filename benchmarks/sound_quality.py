@@ -121,6 +121,9 @@ def main() -> None:
             assert trained.figures is not None
             z = trained.model.embed(torch.from_numpy(test.whole())).numpy()
             labels = test.sounds.labels
+            np.savez(
+                place.out / "heard.npz", embeddings=z, labels=labels, names=np.array(sounds.names[: labels.max() + 1])
+            )
             own = [np.flatnonzero(labels == label) for label in range(sounds.classes)]
             figures = {
                 "accuracy": trained.figures["sound_to_text"]["recall@1"],

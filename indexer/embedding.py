@@ -40,7 +40,7 @@ def embed(encoders: Sequence[Encoder], segments: Sequence[PreparedSegment]) -> l
         if sounds:
             _put(found, encoder, sounds, encoder.encode_sounds([segments[at].inputs[encoder.id] for at in sounds]))
         if texts and Modality.TEXT in encoder.modalities:
-            _put(found, encoder, texts, encoder.encode_texts([segments[at].text or "" for at in texts]))
+            _put(found, encoder, texts, encoder.encode_passages([segments[at].text or "" for at in texts]))
     return found
 
 

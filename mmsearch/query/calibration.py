@@ -85,6 +85,11 @@ _FITTED: dict[tuple[str, Modality, Modality], Calibration] = {
     ("mini", _IMAGE, _IMAGE): Calibration(1.690, -4.842, mean=0.1398, deviation=0.1431, confidence=20),
     ("mini", _IMAGE, _TEXT): Calibration(1.413, -4.293, mean=0.0516, deviation=0.1340, confidence=20),
     ("mini", _TEXT, _TEXT): Calibration(1.264, -4.479, mean=-0.0016, deviation=0.1385, confidence=20),
+    ("mini", _TEXT, _AUDIO): Calibration(1.751, -4.822, mean=0.1485, deviation=0.1302, confidence=20),
+    ("mini", _AUDIO, _TEXT): Calibration(2.638, -5.640, mean=0.1485, deviation=0.1212, confidence=20),
+    ("mini", _AUDIO, _AUDIO): Calibration(1.330, -3.987, mean=0.1890, deviation=0.2594, confidence=20),
+    ("mini", _AUDIO, _IMAGE): Calibration(1.197, -3.053, mean=0.0079, deviation=0.0956, confidence=20),
+    ("mini", _IMAGE, _AUDIO): Calibration(1.328, -3.240, mean=0.0077, deviation=0.0864, confidence=20),
 }
 # Any other encoder: the same sigmoids, with a background that is learnt from the library alone.
 _SAME = Calibration(slope=1.7, intercept=-4.7)
