@@ -26,6 +26,8 @@ __all__ = ["CollectionRanker", "Match"]
 _SHORTLIST = 500
 # An item with many segments takes many places: so many segments are looked at for each item that is wanted.
 _SEGMENTS_FOR_AN_ITEM = 8
+# Cosine from which two things of a modality are the same, but for the rounding of stored vectors.
+_SAME = 0.999
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,10 @@ class CollectionRanker:
         near, similar = ids[0][there], scores[0][there]
         log_odds = self._log_odds(term, similar, self._background(source, embedding)[0])
         # A sigmoid that does not overflow where nothing in the background is like this.
-        return near, similar, np.exp(-np.logaddexp(0.0, -log_odds)), int(near.size)
+        relevance = np.exp(-np.logaddexp(0.0, -log_odds))
+        if term.asked is self._modality:
+            relevance[similar >= _SAME] = 1.0  # the thing itself, which asks no background
+        return near, similar, relevance, int(near.size)
 
     def _composed(
         self, source: VectorSource, terms: Sequence[EmbeddedTerm], depth: int, allowed: NDArray[np.int64] | None
