@@ -1,4 +1,4 @@
-"""Search photos by meaning, on your own machine.
+"""Search photos, videos, sounds and notes by meaning, on your own machine.
 
 from mmsearch import SearchEngine
 
