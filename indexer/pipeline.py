@@ -244,8 +244,9 @@ class Pipeline:
         self._advance(1)
 
     def _advance(self, files: int) -> None:
-        self._done += files
-        self._progressed(self._done, "")
+        if files:  # a batch of one long file finishes none, and what was said of it stands
+            self._done += files
+            self._progressed(self._done, "")
 
     def _flush_if_full(self) -> None:
         if self._batch.full(self._batch_size):

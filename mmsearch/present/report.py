@@ -37,7 +37,8 @@ def summary_lines(summary: IndexSummary) -> Iterator[str]:
     counts = [f"{getattr(summary, name):,} {name}" for name in _COUNTS if getattr(summary, name)]
     if skipped:
         counts.append(f"{len(skipped):,} skipped")
-    yield f"{', '.join(counts) or 'Nothing to do'}."
+    if counts or not summary.embedded:
+        yield f"{', '.join(counts) or 'Nothing to do'}."
     if summary.embedded:
         took = f"{summary.elapsed_s:.1f} s" if summary.elapsed_s < 60 else duration_text(summary.elapsed_s)
         embedded = _by_kind(summary.embedded_by, _SEGMENTS) or f"{summary.embedded:,}"

@@ -94,6 +94,13 @@ def test_notices_come_first_and_an_empty_run_says_so() -> None:
     assert list(summary_lines(IndexSummary())) == ["Nothing to do."]
 
 
+def test_a_run_that_was_ended_in_its_first_long_file_did_something() -> None:
+    summary = IndexSummary(embedded=512, embedded_by={"text": 512}, elapsed_s=2.0, interrupted=True)
+    first, last = summary_lines(summary)
+    assert first.startswith("512 passages embedded")
+    assert last.startswith("Saved 0 files.")
+
+
 def test_the_summary_for_programs_is_plain_json() -> None:
     row = json.loads(json_line(summary_dict(IndexSummary(new=1, skipped=failed(1), stage_seconds={"scan": 0.12345}))))
     assert row["new"] == 1
