@@ -167,7 +167,7 @@ class Pipeline:
         entry = self._batch.entries[digest] = Entry(candidate, digest, reading.info)
         self.tally.remarks.update(dict.fromkeys(reading.remarks))
         self._displace(candidate)
-        self._batch.count("new" if candidate.known is None or candidate.known.item_id is None else "changed")
+        self._batch.count(_news(candidate))
         return entry
 
     def _take_stream(self, content: Content, digest: bytes, stream: Stream) -> None:
@@ -305,8 +305,7 @@ class Pipeline:
             entry.segments = []
             if not entry.complete:
                 self._batch.entries[digest] = entry
-                known = entry.candidate.known
-                what = "new" if known is None or known.item_id is None else "changed"
+                what = _news(entry.candidate)
                 batch.counts[what] -= 1
                 self._batch.count(what)
 
@@ -325,3 +324,8 @@ def _own_item(candidate: Candidate) -> int:
 
 def _touch(item_id: int, candidate: Candidate) -> Touch:
     return Touch(item_id, candidate.file.size_bytes, candidate.file.mtime_ns, candidate.file.sidecars)
+
+
+def _news(candidate: Candidate) -> str:
+    """What a file with other content counts as."""
+    return "new" if candidate.known is None or candidate.known.item_id is None else "changed"

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Device", "Json", "Library", "Model", "Models", "Offline", "Precision", "command_app"]
+__all__ = [
+    "Device",
+    "Fresh",
+    "Json",
+    "Library",
+    "Model",
+    "Models",
+    "Offline",
+    "Precision",
+    "Seed",
+    "TrainingPrecision",
+    "command_app",
+]
 
 Library = Annotated[
     Path | None,
@@ -40,6 +52,12 @@ Device = Annotated[
 Precision = Annotated[
     str | None,
     typer.Option("--precision", metavar="NAME", show_default=False, help="fp32, fp16 or bf16."),
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of everything random.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Begin anew instead of going on.")]
+TrainingPrecision = Annotated[
+    str | None,
+    typer.Option("--precision", metavar="NAME", show_default=False, help="fp32, bf16 or fp16 (CUDA) while training."),
 ]
 
 

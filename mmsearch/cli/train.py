@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmsearch.cli.options import Device, Json, Offline, command_app
+from mmsearch.cli.options import Device, Fresh, Json, Offline, Seed, TrainingPrecision, command_app
 from mmsearch.cli.output import note, notes, write_lines
 from mmsearch.cli.parameters import PlainCommand, PlainGroup
 from mmsearch.cli.train_passages import EXAMPLES as PASSAGE_EXAMPLES
@@ -149,15 +149,10 @@ def dual_encoder(
             "--patience", metavar="N", show_default=False, help="Stop after N epochs that are no better; 0: never."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of everything random.")] = 0,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            "--precision", metavar="NAME", show_default=False, help="fp32, bf16 or fp16 (CUDA) while training."
-        ),
-    ] = None,
+    seed: Seed = 0,
+    precision: TrainingPrecision = None,
     device: Device = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew instead of going on.")] = False,
+    fresh: Fresh = False,
     offline: Offline = False,
     as_json: Json = False,
 ) -> int:

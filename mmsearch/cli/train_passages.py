@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli.options import Json
+from mmsearch.cli.options import Json, Seed
 from mmsearch.cli.output import note, notes, write_lines
 from mmsearch.cli.train_sound import require_training
 from mmsearch.config import DEFAULT_MODEL
@@ -47,7 +47,7 @@ def train_passages(
     minutes: Annotated[
         float | None, typer.Option("--minutes", metavar="N", show_default=False, help="End after so many minutes.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of everything random.")] = 0,
+    seed: Seed = 0,
     as_json: Json = False,
 ) -> int:
     """Train a smaller text tower, for long passages of large libraries.

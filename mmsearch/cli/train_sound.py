@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.cli.options import Device, Json
+from mmsearch.cli.options import Device, Fresh, Json, Seed, TrainingPrecision
 from mmsearch.cli.output import note, notes, write_lines
 from mmsearch.config import DEFAULT_MODEL
 from mmsearch.errors import ExtraMissingError, UsageError
@@ -71,15 +71,10 @@ def train_sound(
     rate: Annotated[
         float | None, typer.Option("--rate", metavar="X", show_default=False, help="Highest learning rate.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of everything random.")] = 0,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            "--precision", metavar="NAME", show_default=False, help="fp32, bf16 or fp16 (CUDA) while training."
-        ),
-    ] = None,
+    seed: Seed = 0,
+    precision: TrainingPrecision = None,
     device: Device = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew instead of going on.")] = False,
+    fresh: Fresh = False,
     as_json: Json = False,
 ) -> int:
     """Train an audio tower for a model in the built-in format.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,14 +101,13 @@ class ClapEncoder(PreparedEncoder["LoadedClap"], NoImages):
     def _audio_tower(self) -> AudioTower:
         with self._lock:
             if self._sounds is None:
-                self.describe()
-                loaded = self._loaded or self._load()
-                from mmsearch.encoders.clap_towers import AudioTower  # torch: what is missing was said by now
-
-                self._sounds = AudioTower(loaded, self._device, self._precision)
-                self._loaded = loaded = None  # type: ignore[assignment]
-                gc.collect()  # the text tower is most of the model and not needed any more
+                self._sounds = self._made_of_model(self._tower_of)
             return self._sounds
+
+    def _tower_of(self, loaded: LoadedClap) -> AudioTower:
+        from mmsearch.encoders.clap_towers import AudioTower  # torch: what is missing was said by now
+
+        return AudioTower(loaded, self._device, self._precision)
 
     def _load(self) -> LoadedClap:
         from mmsearch.encoders.clap_loading import load_clap

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,14 +95,13 @@ class OpenClipEncoder(PreparedEncoder["LoadedModel"], NoSounds):
     def _image_tower(self) -> ImageTower:
         with self._lock:
             if self._images is None:
-                self.describe()
-                loaded = self._loaded or self._load()
-                from mmsearch.encoders.open_clip_towers import ImageTower  # torch: what is missing was said by now
-
-                self._images = ImageTower(loaded, self._device, self._precision)
-                self._loaded = loaded = None  # type: ignore[assignment]
-                gc.collect()  # the text tower is a third of the model and not needed any more
+                self._images = self._made_of_model(self._tower_of)
             return self._images
+
+    def _tower_of(self, loaded: LoadedModel) -> ImageTower:
+        from mmsearch.encoders.open_clip_towers import ImageTower  # torch: what is missing was said by now
+
+        return ImageTower(loaded, self._device, self._precision)
 
     def _load(self) -> LoadedModel:
         from mmsearch.encoders.open_clip_loading import load_model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import threading
@@ -37,6 +38,7 @@ class _Loaded(Protocol):
 
 
 LoadedT = TypeVar("LoadedT", bound=_Loaded)
+MadeT = TypeVar("MadeT")
 
 
 class PreparedEncoder(OneTextTower, Generic[LoadedT]):
@@ -153,6 +155,14 @@ class PreparedEncoder(OneTextTower, Generic[LoadedT]):
                     self._texts = TorchTextTower(lambda few: self._embed(loaded, few))
                 self._loaded = None
             return self._texts
+
+    def _made_of_model(self, make: Callable[[LoadedT], MadeT]) -> MadeT:
+        """Make the other tower of the model, then let go of the rest of it; under the lock."""
+        self.describe()
+        made = make(self._loaded or self._load())
+        self._loaded = None
+        gc.collect()  # the text tower is much of a model and not needed any more
+        return made
 
     def _export(self, loaded: LoadedT) -> ModelMeta:
         """Put the text tower and a description of the model into its folder."""

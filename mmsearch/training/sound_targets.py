@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.encoders.mini import MiniEncoder
+from mmsearch.files import written
 from mmsearch.training.captions import CaptionedImages
 from mmsearch.training.datasets import read_photo
 from mmsearch.training.features import ProgressCallback
@@ -120,9 +121,8 @@ def _captions(
         parts.append(encoder.encode_texts(photos.captions[start : start + _AT_ONCE]))
         _tell(progress, "read", start + len(parts[-1]), len(photos.captions), began)
     rows = np.concatenate(parts)
-    part = file.with_name(f"{file.name}.part.npy")
-    np.save(part, rows)
-    part.replace(file)
+    with written(file) as stream:
+        np.save(stream, rows)
     return rows
 
 
