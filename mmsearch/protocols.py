@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from mmsearch.types import Modality, SoundFormat, Watermark
+from mmsearch.types import Modality, PatchFormat, RerankCandidate, RerankTerm, SoundFormat, TokenFormat, Watermark
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
 
-__all__ = ["Encoder", "VectorIndex", "VectorSource"]
+__all__ = ["Encoder", "Reranker", "VectorIndex", "VectorSource"]
 
 
 @runtime_checkable
@@ -74,6 +74,22 @@ class Encoder(Protocol):
             EncoderError: The tower failed, also with a batch of one image.
         """
 
+    @property
+    def patches(self) -> PatchFormat | None:
+        """What its image tower yields beside an embedding; None where it yields nothing."""
+
+    def encode_images_with_patches(
+        self, images: Sequence[NDArray[Any]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Embed prepared images, in the same pass of the tower that `encode_images` makes.
+
+        Returns:
+            (n, dim) embeddings as those of `encode_images`, and (n, rows * columns, width) patches, row by row.
+
+        Raises:
+            EncoderError: The tower failed, or yields no patches.
+        """
+
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts; those beyond the token limit are cut.
 
@@ -115,6 +131,41 @@ class Encoder(Protocol):
 
         Raises:
             EncoderError: The tower failed.
+        """
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """Reads a query together with each candidate of a shortlist, and says how likely they match."""
+
+    @property
+    def id(self) -> str:
+        """Its name, another for other weights; a library remembers which one its tokens are for."""
+
+    @property
+    def tokens(self) -> TokenFormat | None:
+        """What is kept of each picture when it is indexed; None where it reads the files themselves."""
+
+    def compress(self, patches: NDArray[np.float32]) -> NDArray[np.int8]:
+        """Make tokens of what the image tower yields: (n, places, width) -> (n, count, dim).
+
+        Raises:
+            EncoderError: The patches are not those that it learned from, or it keeps no tokens.
+        """
+
+    def log_odds(self, term: RerankTerm, candidates: Sequence[RerankCandidate]) -> NDArray[np.float64] | None:
+        """Say how likely candidates match a term.
+
+        Args:
+            term: Of the query.
+            candidates: n of them, of one modality.
+
+        Returns:
+            (n,) natural log-odds, nan for a candidate that it cannot read, such as one without tokens; None where it
+            does not read such a pair at all.
+
+        Raises:
+            EncoderError: It failed.
         """
 
 

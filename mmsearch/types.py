@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL import Image
 
 __all__ = [
     "Collection",
@@ -30,13 +31,17 @@ __all__ = [
     "Modality",
     "NewItem",
     "NewSegment",
+    "PatchFormat",
     "Progress",
+    "RerankCandidate",
+    "RerankTerm",
     "Root",
     "ScannedFile",
     "Segment",
     "SegmentRecord",
     "SoundFormat",
     "Stage",
+    "TokenFormat",
     "Watermark",
 ]
 
@@ -65,6 +70,38 @@ class SoundFormat:
     rate: int
     window_ms: int
     hop_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PatchFormat:
+    """What an image tower yields beside an embedding: features of each place of a grid over the picture.
+
+    Attributes:
+        rows, columns: Of the grid.
+        width: Features of each place.
+    """
+
+    rows: int
+    columns: int
+    width: int
+
+    @property
+    def count(self) -> int:
+        """Places of the grid."""
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFormat:
+    """What a reranker keeps of a picture: so many tokens of so many int8 numbers.
+
+    Attributes:
+        count: Tokens of a picture.
+        dim: Numbers of a token, a byte each.
+    """
+
+    count: int
+    dim: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +297,40 @@ class SegmentRecord:
     item: Item
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RerankTerm:
+    """A term of a query, as a reranker reads it.
+
+    Attributes:
+        content: Words, or a picture.
+        asked: What it is: a text, an image or a sound.
+        embedding: (dim,) float32, L2-normalised, by the encoder whose shortlist is read.
+        tokens: (count, dim) int8 of its picture, where the reranker keeps tokens.
+    """
+
+    content: str | Path | bytes | Image.Image
+    asked: Modality
+    embedding: NDArray[np.float32]
+    tokens: NDArray[np.int8] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RerankCandidate:
+    """A segment of a shortlist, as a reranker reads it.
+
+    Attributes:
+        record: The segment with its item.
+        embedding: (dim,) float32, L2-normalised.
+        prior: Log-odds that it matches the term by the dual encoder alone.
+        tokens: (count, dim) int8 of its picture or frame, where they are stored.
+    """
+
+    record: SegmentRecord
+    embedding: NDArray[np.float32]
+    prior: float
+    tokens: NDArray[np.int8] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class EncoderRecord:
     """An encoder whose vectors a library holds."""
@@ -332,6 +403,7 @@ class Hit:
         matched: Kind of the segment: ``text`` for a photo found by its caption, ``audio`` for a video found by its
             sound track.
         others: Further good segments of the same item, best first, with the item's rank; they have no others.
+        retrieval_score: Where a reranker ranked it, the score of the stage before.
     """
 
     rank: int
@@ -350,6 +422,7 @@ class Hit:
     page: int | None = None
     matched: Modality | None = None
     others: tuple[Hit, ...] = ()
+    retrieval_score: float | None = None
 
     def unfolded(self) -> tuple[Hit, ...]:
         """The hit and its other segments as hits of their own, best first."""
@@ -368,6 +441,7 @@ class Hit:
             "end_char": self.end_char,
             "page": self.page,
             "matched": str(self.matched or self.modality),
+            "retrieval_score": None if self.retrieval_score is None else round(self.retrieval_score, 6),
             "others": [other._as_other() for other in self.others],
         }
 
