@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from mmsearch.types import SoundFormat
+    from mmsearch.types import PatchFormat, SoundFormat
 
-__all__ = ["NoImages", "NoSounds", "OneTextTower"]
+__all__ = ["NoImages", "NoPatches", "NoSounds", "OneTextTower", "no_patches"]
 
 
 class NoSounds:
@@ -37,7 +37,29 @@ class NoSounds:
         raise EncoderError(f"The model {self.id} does not take sounds.")
 
 
-class NoImages:
+def no_patches(model: str, hint: str = "") -> EncoderError:
+    """The error for a model whose image tower yields embeddings alone."""
+    return EncoderError(f"The image tower of {model} yields no patches.", hint=hint or None)
+
+
+class NoPatches:
+    """For an encoder whose image tower, if it has one, yields embeddings alone."""
+
+    id: str
+
+    @property
+    def patches(self) -> PatchFormat | None:
+        """None: it yields nothing beside an embedding."""
+        return None
+
+    def encode_images_with_patches(
+        self, images: Sequence[NDArray[Any]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Raise `EncoderError`."""
+        raise no_patches(self.id)
+
+
+class NoImages(NoPatches):
     """For an encoder without an image tower."""
 
     id: str

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmsearch.config import processors
+from mmsearch.encoders.absent import no_patches
 from mmsearch.encoders.mini_graph import GraphTower
 from mmsearch.encoders.mini_sound import BANDS, FRAMES, SOUND, spectrogram
 from mmsearch.encoders.mini_text import HINT, TextTower, read_shape
 from mmsearch.encoders.model_folder import SOUND_FILE, TEXT_GRAPH
 from mmsearch.errors import EncoderError, ModelMissingError, UsageError
-from mmsearch.types import Modality, SoundFormat
+from mmsearch.types import Modality, PatchFormat, SoundFormat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -155,6 +156,34 @@ class MiniEncoder:
             ModelMissingError: The weights are not there.
         """
         return self._image_tower().encode(images) if len(images) else np.zeros((0, self.dim), np.float32)
+
+    @property
+    def patches(self) -> PatchFormat | None:
+        """What its image tower yields beside an embedding, which it loads to see; models of old yield nothing.
+
+        Raises:
+            ModelMissingError: The weights are not there.
+        """
+        return self._image_tower().patches
+
+    def encode_images_with_patches(
+        self, images: Sequence[NDArray[Any]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Embed prepared images, and tell what is at each place of them.
+
+        Returns:
+            What `encode_images` gives, and (n, places, width) float32.
+
+        Raises:
+            EncoderError: The tower failed, or yields no patches.
+            ModelMissingError: The weights are not there.
+        """
+        tower = self._image_tower()
+        if tower.patches is None:
+            raise no_patches(self.id, "It was exported by an earlier version; train it again: mmsearch train --help")
+        if not len(images):
+            return np.zeros((0, self.dim), np.float32), np.zeros((0, tower.patches.count, tower.patches.width), "f")
+        return tower.encode_with_patches(images)
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts; those beyond the token limit are cut.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch.encoders.absent import NoSounds
+from mmsearch.encoders.absent import NoPatches, NoSounds
 from mmsearch.encoders.image_transform import ImageTransform
 from mmsearch.encoders.model_folder import TextMeta
 from mmsearch.encoders.open_clip_source import OpenClipSource
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenClipEncoder"]
 
 
-class OpenClipEncoder(PreparedEncoder["LoadedModel"], NoSounds):
+class OpenClipEncoder(PreparedEncoder["LoadedModel"], NoPatches, NoSounds):
     """The encoder of one open_clip model; made by `mmsearch.encoders.load_encoder`.
 
     The image tower runs in torch. The text tower is exported when the model is first loaded and runs on ONNX Runtime

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mmsearch.training.backbone import ImageBackbone
 from mmsearch.training.heads import Head
+from mmsearch.training.patches import add_patches, add_patches_to
 from mmsearch.training.text_tower import SentenceTransformer
 
 __all__ = [
@@ -49,7 +50,7 @@ class ExportedImages(nn.Module):
 
 
 def export_image_tower(tower: nn.Module, side: int, target: Path, calibration: NDArray[np.uint8] | None) -> None:
-    """Write an image tower as ONNX, from uint8 pixels to embeddings.
+    """Write an image tower as ONNX, from uint8 pixels to embeddings, and to patches as a second output.
 
     Args:
         tower: Takes uint8 (n, side, side, 3).
@@ -65,9 +66,10 @@ def export_image_tower(tower: nn.Module, side: int, target: Path, calibration: N
         quant_pre_process(str(plain), str(fused), skip_symbolic_shape=True)
         if calibration is None:
             shutil.copyfile(fused, target)
-            return
-        _quantise(fused, target, calibration)
-    _pack_matrices(target)
+        else:
+            _quantise(fused, target, calibration)
+            _pack_matrices(target)
+    add_patches_to(target)
 
 
 def graph_of(tower: nn.Module, side: int) -> bytes:
@@ -89,6 +91,8 @@ def graph_of(tower: nn.Module, side: int) -> bytes:
 
 def replace_head(source: Path, head: Head, target: Path) -> None:
     """Write an exported image tower anew with another head; the backbone stays as it is, bit for bit.
+
+    One that was exported without patches gets them.
 
     Args:
         source: The exported tower.
@@ -115,6 +119,7 @@ def replace_head(source: Path, head: Head, target: Path) -> None:
     # Shapes that were worked out for the earlier head are worked out anew where the graph is loaded.
     del model.graph.value_info[:]
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = len(arrays["head.skip.bias"])
+    add_patches(model)
     onnx.checker.check_model(model)
     onnx.save(model, str(target))
 

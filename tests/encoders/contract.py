@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mmsearch.errors import EncoderError
 from mmsearch.protocols import Encoder
 from mmsearch.types import Modality
 from tests.encoders.conftest import picture
@@ -54,3 +55,18 @@ class EncoderContract:
     def test_long_and_odd_texts_are_embedded_as_well(self, encoder: Encoder, text: str) -> None:
         (row,) = encoder.encode_texts([text])
         assert np.isfinite(row).all()
+
+    def test_patches_come_with_the_embeddings_or_are_refused(self, encoder: Encoder) -> None:
+        prepared = [encoder.prepare_image(picture(seed)) for seed in range(3)]
+        if encoder.patches is None:
+            with pytest.raises(EncoderError, match="yields no patches"):
+                encoder.encode_images_with_patches(prepared)
+            return
+        embeddings, patches = encoder.encode_images_with_patches(prepared)
+        np.testing.assert_allclose(embeddings, encoder.encode_images(prepared), atol=1e-5)
+        assert patches.shape == (3, encoder.patches.count, encoder.patches.width)
+        assert patches.dtype == np.float32
+        assert np.isfinite(patches).all()
+        embeddings, patches = encoder.encode_images_with_patches([])
+        assert embeddings.shape == (0, encoder.dim)
+        assert patches.shape == (0, encoder.patches.count, encoder.patches.width)

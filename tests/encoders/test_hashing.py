@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import ImageEnhance
 
 from mmsearch.encoders.hashing import HashingEncoder
+from mmsearch.types import PatchFormat
 from tests.encoders.conftest import picture
 from tests.encoders.contract import EncoderContract
 
@@ -50,3 +51,14 @@ def test_it_is_the_same_in_every_process() -> None:
     code = "from mmsearch.encoders.hashing import HashingEncoder as E; print(E(8).encode_texts(['a dog'])[0].tolist())"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     np.testing.assert_array_equal(eval(printed), HashingEncoder(8).encode_texts(["a dog"])[0].tolist())
+
+
+def test_patches_are_the_mean_colours_of_sixteen_places() -> None:
+    encoder = HashingEncoder()
+    image = encoder.prepare_image(picture(3))
+    embeddings, patches = encoder.encode_images_with_patches([image, image[::-1]])
+    assert encoder.patches == PatchFormat(4, 4, 3)
+    np.testing.assert_array_equal(embeddings, encoder.encode_images([image, image[::-1]]))
+    np.testing.assert_allclose(patches[0, 1], image[:2, 2:4].mean((0, 1)) / 127.5 - 1, atol=1e-5)
+    np.testing.assert_allclose(patches[1].reshape(4, 4, 3), patches[0].reshape(4, 4, 3)[::-1], atol=1e-6)
+    assert encoder.encode_images_with_patches([])[1].shape == (0, 16, 3)

@@ -23,16 +23,17 @@ from mmsearch.training.export import (  # noqa: E402
 from mmsearch.training.heads import Head  # noqa: E402
 from mmsearch.training.mini_images import GraphImages  # noqa: E402
 from mmsearch.training.mini_texts import padded  # noqa: E402
+from mmsearch.training.patches import add_patches_to  # noqa: E402
 from tests.training.networks import SIDE, blotches, random_network, small_sentence_transformer  # noqa: E402
 
 pytestmark = pytest.mark.full
 
 
-def run(file: Path, photos: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def run(file: Path, photos: np.ndarray, output: str = "embeddings") -> np.ndarray:  # type: ignore[type-arg]
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(None, {"images": photos})[0])
+    return np.asarray(session.run([output], {"images": photos})[0])
 
 
 def test_exported_image_towers_agree_with_the_trained_one(tmp_path: Path) -> None:
@@ -42,11 +43,16 @@ def test_exported_image_towers_agree_with_the_trained_one(tmp_path: Path) -> Non
     with torch.no_grad():
         tower = ExportedImages(backbone, Head(backbone.feature_width, 32, 16).eval())
         expected = tower(torch.from_numpy(photos)).numpy()
-    agreements = []
+        means = backbone(torch.from_numpy(photos))[:, : backbone.width].numpy()
+    agreements, places = [], []
     for calibration in (None, photos):
         export_image_tower(tower, SIDE, tmp_path / "tower.onnx", calibration)
         agreements.append((run(tmp_path / "tower.onnx", photos) * expected).sum(axis=1).min())
+        last = run(tmp_path / "tower.onnx", photos, "patches")[:, :, : backbone.width]
+        places.append(np.corrcoef(last.mean(axis=1).ravel(), means.ravel())[0, 1])
     assert agreements[0] > 0.999
+    assert places[0] > 0.999
+    assert places[1] > 0.6  # single channels of a network that never learned anything
     assert agreements[1] > 0.9  # convolutions and matrices in eight bits
 
 
@@ -63,6 +69,31 @@ def test_another_head_on_an_exported_tower_gives_what_that_head_gives(tmp_path: 
     written = run(tmp_path / "mini_image.onnx", photos)
     assert written.shape == (2, 24)
     assert (written * expected).sum(axis=1).min() > 0.999
+    np.testing.assert_array_equal(
+        run(tmp_path / "mini_image.onnx", photos, "patches"), run(MODELS / "mini_image.onnx", photos, "patches")
+    )
+
+
+def test_a_tower_that_was_exported_without_patches_gets_them_with_its_next_head(tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.load(str(MODELS / "mini_image.onnx"))
+    kept = [node for node in model.graph.node if not node.output[0].startswith("patches")]
+    del model.graph.node[:], model.graph.output[1:]
+    model.graph.node.extend(kept)
+    del model.graph.initializer[[entry.name for entry in model.graph.initializer].index("patches.shape")]
+    onnx.save(model, str(tmp_path / "earlier.onnx"))
+    images = GraphImages(tmp_path / "earlier.onnx")
+    replace_head(tmp_path / "earlier.onnx", images.head, tmp_path / "again.onnx")
+    photos = np.random.default_rng(0).integers(0, 255, (2, images.side, images.side, 3), dtype=np.uint8)
+    for output in ("embeddings", "patches"):
+        expected = run(MODELS / "mini_image.onnx", photos, output)
+        np.testing.assert_allclose(run(tmp_path / "again.onnx", photos, output), expected, atol=1e-5)
+
+
+def test_a_graph_that_is_no_image_tower_gets_no_patches(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="does not tell which map"):
+        add_patches_to(MODELS / "mini_sound.onnx")
 
 
 def test_the_exported_text_tower_agrees_with_the_trained_one(tmp_path: Path) -> None:
