@@ -10,7 +10,7 @@ from typing import IO
 
 from mmsearch.errors import StorageError
 
-__all__ = ["failed", "whole", "written"]
+__all__ = ["failed", "sync_folder", "whole", "written"]
 
 _HINT = "Free the disk, or name another place."
 
@@ -32,6 +32,7 @@ def whole(file: Path, *, hint: str = _HINT) -> Iterator[Path]:
         try:
             yield part
             os.replace(part, file)
+            sync_folder(file.parent)
         finally:
             with suppress(FileNotFoundError):
                 part.unlink()
@@ -50,6 +51,17 @@ def written(file: Path, *, hint: str = _HINT) -> Iterator[IO[bytes]]:
         yield stream
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in a folder durable where the system offers that."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def failed(file: Path, error: OSError, *, hint: str = _HINT) -> StorageError:

@@ -52,14 +52,17 @@ def touch_items(connection: Connection, touched: Sequence[Touch]) -> None:
     sql.FORGET_OF_ITEM.run(connection, [{"item": touch.item_id} for touch in touched])
 
 
-def copy_items(connection: Connection, copies: Sequence[Copy]) -> None:
+def copy_items(connection: Connection, copies: Sequence[Copy]) -> dict[int, int]:
     """Make new items that share the content of others.
+
+    Returns:
+        New segment ids -> those that they were copied from.
 
     Raises:
         ValueError: The item to copy is not there, or not complete.
     """
     if not copies:
-        return
+        return {}
     first_item, segment_id = last_id(connection, "items") + 1, last_id(connection, "segments")
     sources = _segments_of(connection, {copy.source_item_id for copy in copies})
     made: list[dict[str, Any]] = []
@@ -77,6 +80,7 @@ def copy_items(connection: Connection, copies: Sequence[Copy]) -> None:
     sql.COPY_VECTORS.run(connection, [{"new": row["new"], "old": row["old"]} for row in new_segments])
     # Only now may an occupant of a place go: it can be the source of a copy.
     _put(connection, [(row["new"], copy) for row, copy in zip(made, copies, strict=True)])
+    return {row["new"]: row["old"] for row in new_segments}
 
 
 def add_failures(connection: Connection, failed: Sequence[FailedFile]) -> None:

@@ -6,7 +6,7 @@ New items and changes in, frozen values out; rows, connections and statements ne
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -168,6 +168,7 @@ class Catalog(CatalogReader):
         removed: Iterable[int] = (),
         failures: Sequence[FailedFile] = (),
         forgotten: Iterable[tuple[int, str]] = (),
+        copied: MutableMapping[int, int] | None = None,
     ) -> tuple[int, ...]:
         """Store one batch as one transaction: all of it, or nothing.
 
@@ -185,6 +186,8 @@ class Catalog(CatalogReader):
             removed: Ids of items that are gone; unknown ones are passed over.
             failures: Files to remember as unreadable. An item at the same place stays unless it is in `removed`.
             forgotten: (root_id, path) of unreadable files that are gone.
+            copied: Filled with the segment ids of `copies`, each with the id that it was copied from, for whoever keeps
+                something of segments beside the catalog.
 
         Returns:
             The segment ids of `items`, then those of `parts`, in order.
@@ -205,12 +208,14 @@ class Catalog(CatalogReader):
             batch.forget_failures(connection, forgotten)
             batch.move_items(connection, moves)
             batch.touch_items(connection, touched)
-            batch.copy_items(connection, copies)
+            pairs = batch.copy_items(connection, copies)
             ids = additions.add_items(connection, self.path, items)
             ids += additions.add_parts(connection, self.path, parts)
             additions.complete_items(connection, completed)
             batch.add_failures(connection, failures)
             batch.index_passages(connection, last_segment)
+        if copied is not None:
+            copied.update(pairs)
         return ids
 
     def _writing(self) -> CatalogWriter:

@@ -60,6 +60,11 @@ class CatalogReader(FileReader):
         """The collections that hold at least one vector, oldest first."""
         return collections(self._session)
 
+    def last_segment_id(self) -> int:
+        """The highest id that any segment ever had; no later one gets an id up to that."""
+        found = self._session.rows("SELECT seq FROM sqlite_sequence WHERE name = 'segments'")
+        return int(found[0][0]) if found else 0
+
     def select_segments(self, encoder_id: str, modality: Modality, filters: Filters) -> NDArray[np.int64]:
         """Sorted ids of the segments of a collection that pass the filters.
 

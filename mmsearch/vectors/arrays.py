@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from mmsearch.errors import StorageError
+from mmsearch.files import sync_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,23 +106,12 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             with suppress(OSError):
                 temporary.unlink()
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise StorageError(
             f"The vector index in {path.parent} could not be saved: {error.strerror or error}.",
             hint="Nothing is lost; mend the disk, then run: mmsearch rebuild",
         ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable where the system offers that."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def write_arrays(
