@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch.encoders.absent import NoPatches, NoSounds
+from mmsearch.encoders.absent import NoSounds, no_patches
 from mmsearch.encoders.image_transform import ImageTransform
 from mmsearch.encoders.model_folder import TextMeta
 from mmsearch.encoders.open_clip_source import OpenClipSource
 from mmsearch.encoders.precision import Precision
 from mmsearch.encoders.prepared import PreparedEncoder
-from mmsearch.types import Modality
+from mmsearch.types import Modality, PatchFormat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenClipEncoder"]
 
 
-class OpenClipEncoder(PreparedEncoder["LoadedModel"], NoPatches, NoSounds):
+class OpenClipEncoder(PreparedEncoder["LoadedModel"], NoSounds):
     """The encoder of one open_clip model; made by `mmsearch.encoders.load_encoder`.
 
     The image tower runs in torch. The text tower is exported when the model is first loaded and runs on ONNX Runtime
@@ -86,6 +86,34 @@ class OpenClipEncoder(PreparedEncoder["LoadedModel"], NoPatches, NoSounds):
         if not images:
             return np.empty((0, self.dim), np.float32)
         return self._image_tower().encode(images)
+
+    @property
+    def patches(self) -> PatchFormat | None:
+        """What its image tower, which it loads and runs once to see, yields beside an embedding.
+
+        Raises:
+            ModelMissingError: Its weights are not on this machine and could not be fetched.
+        """
+        return self._image_tower().patches
+
+    def encode_images_with_patches(
+        self, images: Sequence[NDArray[Any]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Embed n prepared images and tell what is at each place of them, in one pass of the tower.
+
+        Returns:
+            What `encode_images` gives, and (n, places, width) float32.
+
+        Raises:
+            EncoderError: The tower failed, also with a single image, or yields no patches.
+            ModelMissingError: Its weights are not on this machine and could not be fetched.
+        """
+        tower = self._image_tower()
+        if tower.patches is None:
+            raise no_patches(self.id)
+        if not images:
+            return np.empty((0, self.dim), np.float32), np.empty((0, tower.patches.count, tower.patches.width), "f")
+        return tower.encode_with_patches(images)
 
     def _image_transform(self) -> ImageTransform:
         if self._transform is None:

@@ -1,8 +1,9 @@
-"""A loaded open_clip model in; its image tower, ready for batches on a device, out."""
+"""A loaded open_clip model in; its image tower, ready for batches on a device, out: embeddings, and patches."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch.nn import functional
 
 from mmsearch.encoders.precision import Precision, choose_device, choose_precision
 from mmsearch.encoders.torch_tower import BatchTower
+from mmsearch.types import PatchFormat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +23,7 @@ __all__ = ["ImageTower"]
 
 _BATCHES = {"cpu": 32, "cuda": 256, "mps": 64}
 _EACH = 8
+_LEAST_COSINE = 0.99  # of one embedding to the same by another way, in half precision
 
 
 class ImageTower(BatchTower):
@@ -40,6 +43,7 @@ class ImageTower(BatchTower):
         place = choose_device(device)
         super().__init__("image", place, choose_precision(precision, place), batches=_BATCHES, each=_EACH)
         transform = loaded.transform
+        self._size = transform.height, transform.width
         # (x / 255 - mean) / std as one product and one sum over the channels
         deviation = torch.tensor(transform.std, dtype=torch.float32) * 255
         self._scale = (1 / deviation).to(self.device)
@@ -51,16 +55,60 @@ class ImageTower(BatchTower):
         if self.device.type == "cpu" and self.precision == "bf16":
             from mmsearch.encoders.packed import pack
 
-            probe = np.random.default_rng(0).integers(0, 256, (2, transform.height, transform.width, 3), np.uint8)
+            probe = np.random.default_rng(0).integers(0, 256, (2, *self._size, 3), np.uint8)
             with torch.inference_mode():
                 self._tower = pack(self._tower, self._batch([*probe]))
 
+    @cached_property
+    def patches(self) -> PatchFormat | None:
+        """What the tower sees at each place of a grid; None for one that does not tell, found out by running it."""
+        probe = np.random.default_rng(0).integers(0, 256, (1, *self._size, 3), np.uint8)
+        try:
+            with torch.inference_mode():
+                expected = self._embeddings(self._tower(self._batch([*probe])))
+                got, map_ = self._both(self._batch([*probe]))
+        except (AssertionError, AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
+            return None  # towers of timm differ in what they can do, and in how they say that they cannot
+        if map_.ndim != 4 or functional.cosine_similarity(got, expected).item() < _LEAST_COSINE:
+            return None
+        _, width, rows, columns = map_.shape
+        return PatchFormat(rows, columns, width)
+
+    def encode_with_patches(self, images: Sequence[NDArray[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Embed n prepared images, at least one: what `encode` gives, and (n, places, width) patches, row by row.
+
+        They are the outputs of the last block, where it has a place for each part of the picture behind the norm that
+        follows it.
+
+        Raises:
+            EncoderError: As for `encode`.
+        """
+        embeddings, patches = self._in_batches(images, self._forward_both)
+        return embeddings, patches
+
     def _forward(self, things: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            output = self._tower(self._batch(things))
-            features = output[0] if isinstance(output, tuple) else output  # CoCa returns its tokens as well
-            rows: NDArray[np.float32] = functional.normalize(features.float(), dim=-1).cpu().numpy()
+            rows: NDArray[np.float32] = self._embeddings(self._tower(self._batch(things))).cpu().numpy()
         return rows
+
+    def _forward_both(self, things: Sequence[NDArray[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        with torch.inference_mode():
+            embeddings, map_ = self._both(self._batch(things))
+            places = map_.flatten(2).transpose(1, 2)  # (n, width, rows, columns) -> (n, places, width)
+            return embeddings.cpu().numpy(), places.float().cpu().contiguous().numpy()
+
+    def _both(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(n, 3, h, w) -> (n, dim) embeddings, and the last map (n, width, rows, columns)."""
+        tower: Any = self._tower
+        # A tower that pools by attention normalises after it, and then in another width.
+        norm = getattr(tower, "attn_pool", None) is None
+        output = tower.forward_intermediates(batch, indices=1, normalize_intermediates=norm, output_fmt="NCHW")
+        return self._embeddings(output["image_features"]), output["image_intermediates"][-1]
+
+    @staticmethod
+    def _embeddings(output: Any) -> torch.Tensor:
+        features = output[0] if isinstance(output, tuple) else output  # CoCa returns its tokens as well
+        return functional.normalize(features.float(), dim=-1)
 
     def _batch(self, images: Sequence[NDArray[Any]]) -> torch.Tensor:
         pixels = torch.from_numpy(np.stack(images)).to(self.device, non_blocking=True)  # (n, h, w, 3) uint8

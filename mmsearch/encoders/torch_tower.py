@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mmsearch.encoders.precision import Precision, torch_type
 from mmsearch.encoders.workers import Workers
 from mmsearch.errors import EncoderError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import nn
 
 __all__ = ["BatchTower", "TorchTextTower"]
 
 _LARGEST = 8  # so many batches at once, for a caller that asks for more than one
 _TEXTS = 64
+_Compute = Callable[[Sequence[Any]], Sequence[NDArray[np.float32]]]
+"""A batch -> the outputs of the tower, each with a row for each thing."""
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
 
 
@@ -53,16 +55,25 @@ class BatchTower(ABC):
     def encode(self, things: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """Embed n prepared things: (n, dim) float32, rows L2-normalised.
 
+        Raises:
+            EncoderError: The tower failed, also with a single one, or gave something that is not a number.
+        """
+        (embeddings,) = self._in_batches(things, lambda batch: (self._forward(batch),))
+        return embeddings
+
+    def _in_batches(self, things: Sequence[NDArray[Any]], compute: _Compute) -> list[NDArray[np.float32]]:
+        """What a pass of the tower gives for n things, at least one.
+
         A batch that memory does not hold is halved, down to a single one, and later batches stay that small.
 
         Raises:
             EncoderError: The tower failed, also with a single one, or gave something that is not a number.
         """
-        parts: list[NDArray[np.float32]] = []
+        parts: list[list[NDArray[np.float32]]] = []
         start = 0
         while start < len(things):
             batch = things[start : start + self._largest]
-            part = self._attempt(batch)
+            part = self._attempt(batch, compute)
             if part is None:
                 self._largest = len(batch) // 2
                 self.batch_size = min(self.batch_size, self._largest)
@@ -71,12 +82,12 @@ class BatchTower(ABC):
             else:
                 parts.append(part)
                 start += len(batch)
-        embeddings = np.concatenate(parts)
-        if not np.isfinite(embeddings).all():
+        outputs = _joined(parts)
+        if not all(np.isfinite(output).all() for output in outputs):
             raise EncoderError(
                 f"The {self._thing} tower gave no numbers in {self.precision}.", hint="Choose the precision fp32."
             )
-        return embeddings
+        return outputs
 
     def _place(self, tower: nn.Module) -> nn.Module:
         """Bring a network to the device, in the precision.
@@ -94,10 +105,10 @@ class BatchTower(ABC):
                 hint="Choose the device cpu.",
             ) from error
 
-    def _attempt(self, things: Sequence[NDArray[Any]]) -> NDArray[np.float32] | None:
+    def _attempt(self, things: Sequence[NDArray[Any]], compute: _Compute) -> list[NDArray[np.float32]] | None:
         """One batch; None where memory did not hold it and a smaller one may fit."""
         try:
-            return np.concatenate(self._workers.map(self._forward, things)) if self._workers else self._forward(things)
+            return _joined(self._workers.map(compute, things) if self._workers else [compute(things)])
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise EncoderError(f"The {self._thing} tower failed: {error}") from error
@@ -129,6 +140,11 @@ class TorchTextTower:
         except RuntimeError as error:
             raise EncoderError(f"The text tower failed: {error}") from error
         return np.concatenate(parts)
+
+
+def _joined(parts: Sequence[Sequence[NDArray[np.float32]]]) -> list[NDArray[np.float32]]:
+    """Outputs of several batches as those of one."""
+    return [np.concatenate(output) for output in zip(*parts, strict=True)]
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -18,6 +18,7 @@ from mmsearch.encoders import load_encoder
 from mmsearch.encoders.model_folder import ModelFolder, ModelMeta, Weights
 from mmsearch.encoders.open_clip import OpenClipEncoder
 from mmsearch.errors import EncoderError, ModelMissingError, UnknownEncoderError, UsageError
+from mmsearch.types import PatchFormat
 from tests.encoders import tiny as tiny_models
 from tests.encoders.conftest import open_clip_encoder, picture
 from tests.encoders.contract import TEXTS, EncoderContract
@@ -326,7 +327,61 @@ def test_other_kinds_of_towers_are_encoded_as_open_clip_does(name: str, tmp_path
         None,
     )
     ModelFolder(meta.id).write(meta)  # the text tower is not what is tested here
+    places = {"RN50": (2, 2, 256), "timm": (2, 2, 512), "siglip": (14, 14, 192)}[name]
     for precision, least in (("fp32", 0.9999), ("bf16", 0.99)):
         encoder = open_clip_encoder(folder, precision=precision)
-        got = encoder.encode_images([encoder.prepare_image(image) for image in images])
+        prepared = [encoder.prepare_image(image) for image in images]
+        got = encoder.encode_images(prepared)
         assert (got * expected).sum(axis=1).min() > least
+        assert encoder.patches == PatchFormat(*places)
+        embeddings, patches = encoder.encode_images_with_patches(prepared)
+        np.testing.assert_allclose(embeddings, got, atol=1e-5 if precision == "fp32" else 0.02)
+        assert patches.shape == (3, places[0] * places[1], places[2])
+
+
+def test_patches_are_what_the_last_block_gives_for_each_place(tiny: OpenClipEncoder, tiny_folder: Path) -> None:
+    import open_clip
+    import torch
+
+    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{tiny_folder}")
+    images = [picture(seed, (90, 60)) for seed in range(4)]
+    blocks: list[Any] = []
+    model.eval().visual.transformer.register_forward_hook(lambda module, inputs, output: blocks.append(output))
+    with torch.inference_mode():
+        model.visual(torch.stack([transform(image) for image in images]))
+        expected = model.visual.ln_post(blocks[0])[:, 1:].numpy()  # the first is the class token
+    assert tiny.patches == PatchFormat(rows=3, columns=3, width=64)
+    _, patches = tiny.encode_images_with_patches([tiny.prepare_image(image) for image in images])
+    np.testing.assert_allclose(patches, expected, atol=0.05)  # resized in eight bits, as all pictures are here
+    np.testing.assert_allclose(patches.mean(), expected.mean(), atol=1e-3)
+
+
+def test_half_precision_hardly_turns_a_patch(tiny: OpenClipEncoder, tiny_folder: Path) -> None:
+    half = open_clip_encoder(tiny_folder, precision="bf16")
+    prepared = [tiny.prepare_image(picture(seed)) for seed in range(4)]
+    (_, expected), (_, got) = (one.encode_images_with_patches(prepared) for one in (tiny, half))
+    cosines = (got * expected).sum(-1) / np.linalg.norm(got, axis=-1) / np.linalg.norm(expected, axis=-1)
+    assert cosines.min() > 0.99
+
+
+def test_a_tower_that_pools_by_attention_yields_the_places_before_it(tmp_path: Path) -> None:
+    config = tiny_models.architecture(layers=1)
+    config["vision_cfg"] |= {"attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True}
+    folder = tiny_models.save_repository(tmp_path / "pooled", config)
+    encoder = open_clip_encoder(folder, precision="fp32")
+    prepared = [encoder.prepare_image(picture(seed)) for seed in range(2)]
+    assert encoder.patches == PatchFormat(3, 3, 64)
+    embeddings, patches = encoder.encode_images_with_patches(prepared)
+    np.testing.assert_allclose(embeddings, encoder.encode_images(prepared), atol=1e-5)
+    assert patches.shape == (2, 9, 64)
+
+
+def test_a_tower_that_does_not_tell_of_places_yields_none(tiny: OpenClipEncoder) -> None:
+    sizes = short_of_memory(tiny, 99, RuntimeError())  # a tower of another make
+    prepared = [tiny.prepare_image(picture())]
+    assert tiny.patches is None
+    with pytest.raises(EncoderError, match="yields no patches"):
+        tiny.encode_images_with_patches(prepared)
+    sizes.clear()
+    assert tiny.encode_images(prepared).shape == (1, tiny.dim)
+    assert sizes == [1]
