@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,27 +157,54 @@ class TextTower:
     def _encoded(self, texts: Sequence[str]) -> Array:
         keep = len(texts) >= TEXTS_WORTH_UNPACKING
         tokens = self.tokenise(texts)
-        by_length: dict[int, list[int]] = {}
-        for position, ids in enumerate(tokens):
-            by_length.setdefault(len(ids), []).append(position)
         embeddings = np.empty((len(texts), self.dim), np.float32)
-        for length, positions in sorted(by_length.items()):
-            step = max(1, TOKENS_AT_ONCE // length)
-            for start in range(0, len(positions), step):
-                chosen = positions[start : start + step]
-                embeddings[chosen] = self._embed(np.array([tokens[i] for i in chosen]), keep)
+        for chosen in _alike(tokens):
+            embeddings[chosen] = self._embed(np.array([tokens[i] for i in chosen]), keep)
         return embeddings
 
-    def _embed(self, ids: NDArray[np.int64], keep: bool) -> Array:
-        """(n, t) ids of texts of one length -> (n, dim)."""
+    def states(self, texts: Sequence[str], depth: int | None = None) -> list[tuple[list[int], Array]]:
+        """What the tower makes of each word piece of some texts, before it sums them up.
+
+        Args:
+            texts: Those beyond the token limit are cut.
+            depth: Layers to go through; all when None.
+
+        Returns:
+            For each text the ids of its t pieces, between its two marks, and their states (t, width) float32.
+
+        Raises:
+            EncoderError: The weights are not those of such a tower.
+        """
+        try:
+            keep = len(texts) >= TEXTS_WORTH_UNPACKING
+            tokens = self.tokenise(texts)
+            states: list[Array] = [np.zeros((0, 0), np.float32)] * len(texts)
+            for chosen in _alike(tokens):
+                found = self._hidden(np.array([tokens[i] for i in chosen]), keep, depth)
+                for place, own in zip(chosen, found, strict=True):
+                    states[place] = own
+            return list(zip(tokens, states, strict=True))
+        except (KeyError, IndexError, ValueError) as error:
+            raise EncoderError(f"The weights in {self._path} are not those of a text tower: {error}.") from error
+
+    def piece(self, id_: int) -> str:
+        """The word piece of an id; one that goes on a word begins with ``##``."""
+        return self._pieces.piece(id_)
+
+    def _hidden(self, ids: NDArray[np.int64], keep: bool, depth: int | None = None) -> Array:
+        """(n, t) ids of texts of one length -> (n, t, width)."""
         arrays = self._arrays
         words = arrays["words"][ids].astype(np.float32) * arrays["words.scale"][ids][..., None]
         x = words + arrays["places"][: ids.shape[1]]  # (n, t, width)
         n, t, width = x.shape
         x = self._norm(x.reshape(n * t, width), "norm")
-        for layer in range(self._depth):
+        for layer in range(self._depth if depth is None else min(depth, self._depth)):
             x = self._layer(x, n, t, f"layers.{layer}", keep)
-        pooled = x.reshape(n, t, width).mean(axis=1)  # (n, width)
+        return x.reshape(n, t, width)
+
+    def _embed(self, ids: NDArray[np.int64], keep: bool) -> Array:
+        """(n, t) ids of texts of one length -> (n, dim)."""
+        pooled = self._hidden(ids, keep).mean(axis=1)  # (n, width)
         pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), EPSILON)
         hidden = self._linear(pooled, "head.up", keep)
         projected = self._linear(pooled, "head.skip", keep) + self._linear(_gelu(hidden), "head.down", keep)
@@ -217,6 +244,16 @@ class TextTower:
         x *= self._arrays[f"{name}.weight"]
         x += self._arrays[f"{name}.bias"]
         return x
+
+
+def _alike(tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Places of texts of one length, as many as go through the layers together."""
+    by_length: dict[int, list[int]] = {}
+    for position, ids in enumerate(tokens):
+        by_length.setdefault(len(ids), []).append(position)
+    for length, positions in sorted(by_length.items()):
+        step = max(1, TOKENS_AT_ONCE // length)
+        yield from (positions[start : start + step] for start in range(0, len(positions), step))
 
 
 def _gelu(x: Array) -> Array:

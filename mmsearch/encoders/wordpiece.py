@@ -37,6 +37,7 @@ class WordPiece:
     def __init__(self, vocabulary: Path) -> None:
         pieces = vocabulary.read_text(encoding="utf-8").splitlines()
         self._ids = dict(zip(pieces, range(len(pieces)), strict=True))
+        self._pieces = pieces
         self._unknown = self._ids["[UNK]"]
         self._first = self._ids["[CLS]"]
         self._last = self._ids["[SEP]"]
@@ -45,6 +46,10 @@ class WordPiece:
     def __len__(self) -> int:
         """Number of pieces."""
         return len(self._ids)
+
+    def piece(self, id_: int) -> str:
+        """The piece of an id."""
+        return self._pieces[id_]
 
     def encode(self, text: str, limit: int) -> list[int]:
         """Ids of one text between the marks of its beginning and end, `limit` at most with both marks."""

@@ -51,7 +51,8 @@ def _hit(rank: int, matches: list[Match], score: float, stage: Stage | None = No
     good = [match for match in matches if match.relevance >= _GOOD * matches[0].relevance]
     hits = [_as_hit(rank, match) for match in good]
     best, *others = _merged(zip(good, hits, strict=True))
-    return replace(best, score=score, stage=stage or best.stage, others=tuple(others[:MAX_OTHERS]))
+    told = best.stage if stage is None or best.stage == "rerank" else stage
+    return replace(best, score=score, stage=told, others=tuple(others[:MAX_OTHERS]))
 
 
 def _each_once(matches: Iterable[Match]) -> list[Match]:
@@ -109,4 +110,5 @@ def _as_hit(rank: int, match: Match) -> Hit:
         end_char=segment.end_char,
         page=segment.page,
         matched=segment.modality,
+        retrieval_score=match.retrieval_score,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +32,41 @@ _SAME = 0.999
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A segment that was ranked, with its item."""
+    """A segment that was ranked, with its item.
+
+    Attributes:
+        log_odds: For each term of the query, calibrated log-odds that the segment matches it.
+        retrieval_score: The score of the stage before, where it was ranked again.
+    """
 
     record: SegmentRecord
     score: float
     relevance: float
     stage: Stage
+    log_odds: tuple[float, ...] = ()
+    retrieval_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ranked:
+    """Segments (n,) with their scores, best first, their log-odds (terms, n), and how many the index found."""
+
+    ids: NDArray[np.int64]
+    scores: NDArray[Any]
+    relevance: NDArray[np.float64]
+    log_odds: NDArray[np.float64]
+    found: int
+
+    def matches(self, records: Mapping[int, SegmentRecord], stage: Stage) -> list[Match]:
+        """Those that the catalog still has."""
+        rows = zip(
+            self.ids.tolist(), self.scores.tolist(), self.relevance.tolist(), self.log_odds.T.tolist(), strict=True
+        )
+        return [
+            Match(records[id_], score, relevance, stage, tuple(odds))
+            for id_, score, relevance, odds in rows
+            if id_ in records
+        ]
 
 
 class CollectionRanker:
@@ -68,14 +97,13 @@ class CollectionRanker:
         seen: set[int] = set()
         while True:
             if len(terms) == 1:
-                ids, scores, relevance, found = self._near(source, terms[0], depth, allowed)
+                ranked = self._near(source, terms[0], depth, allowed)
             else:
-                ids, scores, relevance, found = self._composed(source, terms, depth, allowed)
-            records = self._catalog.segments(ids.tolist())
-            ranked = zip(ids.tolist(), scores.tolist(), relevance.tolist(), strict=True)
-            matches += [Match(records[id_], score, chance, stage) for id_, score, chance in ranked if id_ in records]
+                ranked = self._composed(source, terms, depth, allowed)
+            records = self._catalog.segments(ranked.ids.tolist())
+            matches += ranked.matches(records, stage)
             seen.update(record.item.id for record in records.values())
-            if found < depth or len(seen) >= items:
+            if ranked.found < depth or len(seen) >= items:
                 break
             # An item may take many places, and a removal that came after the index was read leaves a gap: then look
             # deeper among the segments of other items.
@@ -92,9 +120,7 @@ class CollectionRanker:
         places[places == len(left_out)] = 0
         return allowed[left_out[places] != allowed] if len(left_out) else allowed
 
-    def _near(
-        self, source: VectorSource, term: EmbeddedTerm, depth: int, allowed: NDArray[np.int64] | None
-    ) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float64], int]:
+    def _near(self, source: VectorSource, term: EmbeddedTerm, depth: int, allowed: NDArray[np.int64] | None) -> _Ranked:
         embedding = term.embedding[None]  # (1, dim)
         ids, scores = self._store.search(source, embedding, depth, allowed=allowed)
         there = ids[0] >= 0
@@ -104,11 +130,11 @@ class CollectionRanker:
         relevance = np.exp(-np.logaddexp(0.0, -log_odds))
         if term.asked is self._modality:
             relevance[similar >= _SAME] = 1.0  # the thing itself, which asks no background
-        return near, similar, relevance, int(near.size)
+        return _Ranked(near, similar, relevance, log_odds[None], int(near.size))
 
     def _composed(
         self, source: VectorSource, terms: Sequence[EmbeddedTerm], depth: int, allowed: NDArray[np.int64] | None
-    ) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float64], int]:
+    ) -> _Ranked:
         embeddings = np.stack([term.embedding for term in terms])  # (terms, dim)
         sought = np.array([term.weight > 0 for term in terms])
         ids, _ = self._store.search(source, embeddings[sought], depth, allowed=allowed)
@@ -120,7 +146,8 @@ class CollectionRanker:
             log_odds[row] = self._log_odds(term, scores[row], background[row])
         fused, relevance = fuse(log_odds, [term.weight for term in terms])
         order = np.lexsort((shortlist, -fused))
-        return shortlist[order], fused[order], relevance[order], int(np.count_nonzero(ids[0] >= 0))
+        found = int(np.count_nonzero(ids[0] >= 0))
+        return _Ranked(shortlist[order], fused[order], relevance[order], log_odds[:, order], found)
 
     def _log_odds(
         self, term: EmbeddedTerm, scores: NDArray[np.float32], background: NDArray[np.float32]

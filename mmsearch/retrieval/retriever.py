@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mmsearch.errors import QueryError, UsageError
 from mmsearch.retrieval.grouping import group
 from mmsearch.retrieval.ranking import CollectionRanker, Match
+from mmsearch.retrieval.reranking import SHORTLIST, ShortlistReranker
 from mmsearch.retrieval.terms import TermEmbedder
 from mmsearch.types import CollectionRecord, Filters, Hit, Modality
 
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mmsearch.protocols import Encoder
+    from mmsearch.protocols import Encoder, Reranker
     from mmsearch.query.language import Query
+    from mmsearch.rerank.token_store import TokenStores
     from mmsearch.storage.catalog import Catalog
     from mmsearch.vectors.stores import VectorStores
 
@@ -26,14 +28,36 @@ __all__ = ["Retriever"]
 class Retriever:
     """Searches what some encoders have in a catalog; what the query holds is embedded by each that can take it."""
 
-    def __init__(self, catalog: Catalog, encoders: Sequence[Encoder], stores: VectorStores) -> None:
-        """Search the vectors of `encoders` in `catalog`, with `stores` as their indexes."""
+    def __init__(
+        self,
+        catalog: Catalog,
+        encoders: Sequence[Encoder],
+        stores: VectorStores,
+        tokens: TokenStores | None = None,
+    ) -> None:
+        """Search the vectors of `encoders` in `catalog`, with `stores` as their indexes and `tokens` for rerankers."""
         self._catalog = catalog
         self._encoders = encoders
         self._stores = stores
+        self._tokens = tokens
 
-    def search(self, query: Query, k: int, modalities: Iterable[Modality | str] | None = None) -> list[Hit]:
+    def search(
+        self,
+        query: Query,
+        k: int,
+        modalities: Iterable[Modality | str] | None = None,
+        *,
+        rerankers: Mapping[str, Reranker] | None = None,
+        shortlist: int = SHORTLIST,
+    ) -> list[Hit]:
         """Find the k items that match best, each with its best segments.
+
+        Args:
+            query: What is looked for.
+            k: How many items.
+            modalities: Kinds to search among; all when None.
+            rerankers: Encoder ids -> what reads the best matches of their collections again.
+            shortlist: How many segments of each collection it reads.
 
         Raises:
             UsageError: A modality does not exist.
@@ -46,8 +70,10 @@ class Retriever:
         answered = False
         problems: list[QueryError] = []
         for encoder in self._encoders:
+            embedder = TermEmbedder(self._catalog, encoder)
+            reranker = (rerankers or {}).get(encoder.id)
             try:
-                terms = TermEmbedder(self._catalog, encoder).embed(query.terms)
+                terms = embedder.embed(query.terms)
             except QueryError as error:  # a video without a picture is nothing to one that only sees
                 problems.append(error)
                 continue
@@ -62,7 +88,12 @@ class Retriever:
                     continue
                 store = self._stores(encoder, collection.modality)
                 ranker = CollectionRanker(self._catalog, encoder, collection.modality, store)
-                lists.append(ranker.rank(terms, k, allowed))
+                reading = self._reading(encoder, collection.modality, reranker, shortlist)
+                if reading is None or not reading.reads(terms):
+                    lists.append(ranker.rank(terms, k, allowed))
+                else:
+                    matches = ranker.rank(terms, max(k, shortlist), allowed)
+                    lists.append(reading.rerank(terms, matches, embedder))
         if not answered and problems:
             raise problems[0]
         if not answered:
@@ -72,6 +103,19 @@ class Retriever:
                 hint="Ask with words, or make a library with a model that takes such files: mmsearch models list",
             )
         return group(lists, k)
+
+    def _reading(
+        self, encoder: Encoder, modality: Modality, reranker: Reranker | None, shortlist: int
+    ) -> ShortlistReranker | None:
+        """What reads a collection's matches again; None where nothing can."""
+        if reranker is None:
+            return None
+        store = None
+        if reranker.tokens is not None and modality is not Modality.TEXT:
+            store = None if self._tokens is None else self._tokens(encoder, modality)
+            if store is None or store.manifest is None or store.manifest.reranker != reranker.id:
+                return None
+        return ShortlistReranker(self._catalog, encoder, modality, reranker, store, shortlist)
 
     def _allowed(self, collection: CollectionRecord, filters: Filters) -> NDArray[np.int64] | None:
         """The segments of a collection that pass, or None where all do."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,11 +39,13 @@ class EmbeddedTerm:
         embedding: (dim,) float32, L2-normalised.
         asked: What was embedded: a text, an image (or frames), or sound.
         weight: As the query has it.
+        content: What was embedded, as the query has it.
     """
 
     embedding: NDArray[np.float32]
     asked: Modality
     weight: float
+    content: str | Path | bytes | Image.Image
 
 
 class TermEmbedder:
@@ -78,10 +80,27 @@ class TermEmbedder:
             else:
                 embedded = self._embed_content(term.content)
             if embedded is not None:
-                found.append(EmbeddedTerm(*embedded, term.weight))
+                found.append(EmbeddedTerm(*embedded, term.weight, term.content))
             elif term.weight > 0:
                 return ()
         return tuple(found)
+
+    def picture(self, content: str | Path | bytes | Image.Image) -> NDArray[Any] | None:
+        """A term's picture as the image tower reads it; None for what is no single picture, or cannot be read."""
+        from PIL import Image as PillowImage
+
+        from mmsearch.media.image import read_image
+
+        if isinstance(content, str):
+            return None
+        if isinstance(content, PillowImage.Image):
+            return self._encoder.prepare_image(content.convert("RGB"))
+        if isinstance(content, Path) and modality_of(content) is not Modality.IMAGE:
+            return None
+        try:
+            return self._encoder.prepare_image(read_image(content, target_side=self._encoder.image_size).image)
+        except MediaError:
+            return None
 
     def _embed_content(self, content: Path | bytes | Image.Image) -> tuple[NDArray[np.float32], Modality] | None:
         if isinstance(content, Path):

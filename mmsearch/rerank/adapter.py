@@ -1,0 +1,86 @@
+"""What an image tower yields of each place of a picture -> the tokens that are stored of it, in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmsearch.rerank.cross_attention import TOKEN_STEP, gelu, layer_norm
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mmsearch.types import PatchFormat
+
+__all__ = ["Adapter", "pooled", "side_of"]
+
+_AT_ONCE = 32
+
+
+def side_of(patches: PatchFormat, most: int) -> tuple[int, int]:
+    """Rows and columns of the tokens of a picture: those of its patches, or `most` each where there are more."""
+    return min(patches.rows, most), min(patches.columns, most)
+
+
+def pooled(patches: NDArray[np.float32], grid: tuple[int, int], wanted: tuple[int, int]) -> NDArray[np.float32]:
+    """Bring a grid of patches to fewer places, each the mean of those that it overlaps.
+
+    Args:
+        patches: (n, rows * columns, width), row by row.
+        grid: Rows and columns there are.
+        wanted: Rows and columns to come to, at most as many.
+
+    Returns:
+        (n, rows * columns, width) of the new grid.
+    """
+    if grid == wanted:
+        return patches
+    n, _, width = patches.shape
+    columns = _means(grid[1], wanted[1]) @ patches.reshape(n * grid[0], grid[1], width)
+    both = _means(grid[0], wanted[0]) @ columns.reshape(n, grid[0], wanted[1] * width)
+    return np.ascontiguousarray(both.reshape(n, wanted[0] * wanted[1], width))
+
+
+def _means(there: int, wanted: int) -> NDArray[np.float32]:
+    """(wanted, there): each row the mean of the places from floor(i * there / wanted) to ceil((i + 1) * there / wanted)."""
+    matrix = np.zeros((wanted, there), np.float32)
+    for place in range(wanted):
+        first, last = place * there // wanted, -(-(place + 1) * there // wanted)
+        matrix[place, first:last] = 1 / (last - first)
+    return matrix
+
+
+class Adapter:
+    """Compresses patches: a linear layer, one inner layer beside it, normalised, and rounded to int8.
+
+    Args:
+        arrays: Its weights, by the names of `mmsearch.training.fusion_network.Adapter`.
+        grid: Rows and columns of the patches.
+        wanted: Rows and columns of the tokens.
+    """
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], grid: tuple[int, int], wanted: tuple[int, int]) -> None:
+        held = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
+        self._arrays, self._grid, self._wanted = held, grid, wanted
+        # The patches' normalisation is folded into the first layer.
+        self._enter = held["enter.weight"] / held["spread"]
+        self._shift = held["enter.bias"] - self._enter @ held["mean"]
+        self.width = len(held["mean"])
+
+    def tokens(self, patches: NDArray[np.float32]) -> NDArray[np.int8]:
+        """(n, places, width) -> (n, count, dim)."""
+        parts = [self._tokens(patches[start : start + _AT_ONCE]) for start in range(0, len(patches), _AT_ONCE)]
+        count, dim = self._wanted[0] * self._wanted[1], len(self._shift)
+        return np.concatenate(parts) if parts else np.zeros((0, count, dim), np.int8)
+
+    def _tokens(self, patches: NDArray[np.float32]) -> NDArray[np.int8]:
+        held = self._arrays
+        few = pooled(np.asarray(patches, np.float32), self._grid, self._wanted)
+        x = few.reshape(-1, self.width) @ self._enter.T + self._shift
+        inner = layer_norm(x, held["norm.weight"], held["norm.bias"]) @ held["up.weight"].T + held["up.bias"]
+        x = x + gelu(inner) @ held["down.weight"].T + held["down.bias"]
+        x = layer_norm(x, held["last.weight"], held["last.bias"])
+        rounded = np.rint(x / TOKEN_STEP).clip(-127, 127).astype(np.int8)
+        return rounded.reshape(len(patches), -1, x.shape[1])

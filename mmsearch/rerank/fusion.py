@@ -1,0 +1,161 @@
+"""The reranker that mmsearch trains: stored tokens and a query's words go in, calibrated log-odds come out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmsearch.encoders.mini_text import read_safetensors
+from mmsearch.errors import EncoderError, ModelMissingError
+from mmsearch.rerank.adapter import Adapter
+from mmsearch.rerank.cross_attention import CrossAttention, Looks
+from mmsearch.rerank.words import WordReader
+from mmsearch.types import RerankCandidate, RerankTerm, TokenFormat
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["FORMAT", "FusionReranker", "FusionSettings", "Reading"]
+
+FORMAT = "mmsearch-reranker-1"
+_HINT = "Install mmsearch again, or make the file anew: mmsearch train reranker --help"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How logit and prior make log-odds: ``logit * x + prior * y + constant``, a logistic regression.
+
+    Fitted on pairs of shortlists, of which a few match and most do not (Platt 1999).
+    """
+
+    logit: float
+    prior: float
+    constant: float
+
+    def log_odds(self, logits: NDArray[Any], priors: NDArray[Any]) -> NDArray[np.float64]:
+        """Of n pairs."""
+        return np.asarray(self.logit * logits.astype(np.float64) + self.prior * priors + self.constant)
+
+
+@dataclass(frozen=True, slots=True)
+class FusionSettings:
+    """What a reranker's file says of it, beside its weights.
+
+    Attributes:
+        encoder: Id of the encoder whose patches it learned to read.
+        heads: Of each layer of cross-attention.
+        depth: Layers of the built-in text tower that words go through; 0 for all.
+        grid: Rows and columns of the patches.
+        wanted: Rows and columns of the tokens.
+        text_to_image, image_to_text: How its logits become log-odds where words ask, and where a picture asks.
+    """
+
+    encoder: str
+    heads: int
+    depth: int
+    grid: tuple[int, int]
+    wanted: tuple[int, int]
+    text_to_image: Reading
+    image_to_text: Reading
+
+    def to_metadata(self) -> dict[str, str]:
+        """As the file holds it."""
+        return {"format": FORMAT, "settings": json.dumps(asdict(self))}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> FusionSettings:
+        """Raises `KeyError`, `TypeError` or `ValueError` where they are those of something else."""
+        if metadata["format"] != FORMAT:
+            raise ValueError(metadata["format"])
+        values = json.loads(metadata["settings"])
+        for name in ("text_to_image", "image_to_text"):
+            values[name] = Reading(**values[name])
+        for name in ("grid", "wanted"):
+            values[name] = tuple(values[name])
+        return cls(**values)
+
+
+class FusionReranker:
+    """The fusion model with the adapter that makes its tokens; `mmsearch.protocols.Reranker` tells what it does.
+
+    Args:
+        file: Its weights, ``.safetensors``.
+
+    Raises:
+        ModelMissingError: The file is not there, or holds something else.
+    """
+
+    def __init__(self, file: Path) -> None:
+        arrays, metadata = read_safetensors(file, hint=_HINT)
+        try:
+            self.settings = settings = FusionSettings.from_metadata(metadata)
+            own = {name.removeprefix("adapter."): arrays[name] for name in arrays if name.startswith("adapter.")}
+            self._adapter = Adapter(own, settings.grid, settings.wanted)
+            rest = {name: array for name, array in arrays.items() if not name.startswith("adapter.")}
+            self._network = CrossAttention(rest, settings.heads)
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise ModelMissingError(f"{file} holds no reranker that can be read.", hint=_HINT) from error
+        self.id = f"{settings.encoder}-reranker@{digest[:8]}"
+        self._words = WordReader(settings.depth)
+
+    @property
+    def tokens(self) -> TokenFormat:
+        """What is kept of each picture."""
+        return TokenFormat(self._network.count, self._network.dim)
+
+    def compress(self, patches: NDArray[np.float32]) -> NDArray[np.int8]:
+        """Make tokens of what the image tower yields: (n, places, width) -> (n, count, dim).
+
+        Raises:
+            EncoderError: The patches are not those that it learned from.
+        """
+        rows, columns = self.settings.grid
+        if patches.ndim != 3 or patches.shape[1:] != (rows * columns, self._adapter.width):
+            raise EncoderError(
+                f"The reranker {self.id} reads {rows * columns} patches of {self._adapter.width} numbers, not"
+                f" {' x '.join(map(str, patches.shape[1:]))}."
+            )
+        return self._adapter.tokens(patches)
+
+    def logits(self, tokens: NDArray[np.int8], sentences: Sequence[str]) -> NDArray[np.float32]:
+        """Image-text matching logits of pictures (n, count, dim) and m sentences, all with all: (m, n)."""
+        words = self._words.read(sentences)
+        return self._network.logits(tokens, words.states, words.owners)
+
+    def log_odds(self, term: RerankTerm, candidates: Sequence[RerankCandidate]) -> NDArray[np.float64] | None:
+        """Log-odds (n,) that candidates match words, or that texts match a picture; see `protocols.Reranker`."""
+        if isinstance(term.content, str):
+            return self._of_pictures(term.content, candidates)
+        if term.tokens is not None:
+            return self._of_texts(term.tokens, candidates)
+        return None
+
+    def looks(self, tokens: NDArray[np.int8], sentence: str) -> tuple[tuple[str, ...], Looks]:
+        """The word pieces of a sentence, and where each looks in a picture (count, dim)."""
+        words = self._words.read([sentence])
+        return words.pieces, self._network.looks(tokens, words.states)
+
+    def _of_pictures(self, sentence: str, candidates: Sequence[RerankCandidate]) -> NDArray[np.float64]:
+        odds = np.full(len(candidates), np.nan)
+        there = [at for at, candidate in enumerate(candidates) if candidate.tokens is not None]
+        if there:
+            tokens = np.stack([candidates[at].tokens for at in there])  # type: ignore[misc]
+            priors = np.array([candidates[at].prior for at in there])
+            odds[there] = self.settings.text_to_image.log_odds(self.logits(tokens, [sentence])[0], priors)
+        return odds
+
+    def _of_texts(self, tokens: NDArray[np.int8], candidates: Sequence[RerankCandidate]) -> NDArray[np.float64]:
+        odds = np.full(len(candidates), np.nan)
+        there = [at for at, candidate in enumerate(candidates) if candidate.record.segment.text]
+        if there:
+            texts = [candidates[at].record.segment.text or "" for at in there]
+            priors = np.array([candidates[at].prior for at in there])
+            odds[there] = self.settings.image_to_text.log_odds(self.logits(tokens[None], texts)[:, 0], priors)
+        return odds

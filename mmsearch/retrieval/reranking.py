@@ -1,0 +1,141 @@
+"""The matches of a collection are read again by a reranker, together with the query, and put into a better order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmsearch.query.fusion import fuse
+from mmsearch.retrieval.ranking import Match
+from mmsearch.types import Modality, RerankCandidate, RerankTerm
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mmsearch.protocols import Encoder, Reranker
+    from mmsearch.rerank.token_store import TokenStore
+    from mmsearch.retrieval.terms import EmbeddedTerm, TermEmbedder
+    from mmsearch.storage.catalog import Catalog
+
+__all__ = ["SHORTLIST", "ShortlistReranker"]
+
+SHORTLIST = 100
+"""Segments of each collection that are read again."""
+
+
+class ShortlistReranker:
+    """Reads the best matches of one collection again.
+
+    Args:
+        catalog: Holds the embeddings.
+        encoder: Whose matches they are.
+        modality: Of the collection.
+        reranker: Reads them.
+        store: Holds the tokens of pictures; None where the reranker keeps none.
+        shortlist: How many it reads at most.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        encoder: Encoder,
+        modality: Modality,
+        reranker: Reranker,
+        store: TokenStore | None,
+        shortlist: int = SHORTLIST,
+    ) -> None:
+        self._catalog = catalog
+        self._encoder = encoder
+        self._modality = modality
+        self._reranker = reranker
+        self._store = store
+        self.shortlist = shortlist
+
+    def reads(self, terms: Sequence[EmbeddedTerm]) -> bool:
+        """Whether any of a query's terms can be read together with what the collection holds."""
+        return any(self._crosses(term) for term in terms)
+
+    def rerank(self, terms: Sequence[EmbeddedTerm], matches: Sequence[Match], embedder: TermEmbedder) -> list[Match]:
+        """Put the first matches into a better order; the others follow as they are.
+
+        What the reranker cannot read, such as a picture whose tokens are not stored, keeps what retrieval knew of it.
+
+        Args:
+            terms: Of the query.
+            matches: Best first, with the log-odds of each term.
+            embedder: Made the terms.
+
+        Raises:
+            EncoderError: The reranker failed.
+        """
+        first, rest = list(matches[: self.shortlist]), list(matches[self.shortlist :])
+        if not first:
+            return rest
+        known = np.array([match.log_odds for match in first]).T  # (terms, n)
+        odds = known.copy()
+        read = np.zeros(len(first), np.bool_)
+        tokens, vectors = self._tokens(first), self._vectors(first)
+        for row, term in enumerate(terms):
+            if not self._crosses(term):
+                continue
+            asked = self._asked(term, embedder)
+            if asked is None:
+                continue
+            candidates = [
+                RerankCandidate(match.record, vector, prior, own)
+                for match, vector, prior, own in zip(first, vectors, known[row].tolist(), tokens, strict=True)
+            ]
+            found = self._reranker.log_odds(asked, candidates)
+            if found is not None:
+                there = np.isfinite(found)
+                odds[row, there] = found[there]
+                read |= there
+        if not read.any():
+            return [*first, *rest]
+        if len(terms) == 1:
+            scores, relevance = odds[0], np.exp(-np.logaddexp(0.0, -odds[0]))
+        else:
+            scores, relevance = fuse(odds, [term.weight for term in terms])
+        reranked = [
+            replace(match, score=score, relevance=chance, stage="rerank", retrieval_score=match.score)
+            for match, score, chance in zip(first, scores.tolist(), relevance.tolist(), strict=True)
+        ]
+        return [*sorted(reranked, key=lambda match: (-match.score, match.record.segment.id)), *rest]
+
+    def _crosses(self, term: EmbeddedTerm) -> bool:
+        """Whether words meet pictures, one way or the other."""
+        if self._modality is Modality.TEXT:
+            return term.asked is Modality.IMAGE
+        return term.asked is Modality.TEXT and self._modality in (Modality.IMAGE, Modality.VIDEO)
+
+    def _asked(self, term: EmbeddedTerm, embedder: TermEmbedder) -> RerankTerm | None:
+        """The term as the reranker reads it; None for a file that is no single picture."""
+        if term.asked is Modality.TEXT:
+            return RerankTerm(term.content, term.asked, term.embedding) if isinstance(term.content, str) else None
+        if self._reranker.tokens is None:
+            return RerankTerm(term.content, term.asked, term.embedding)
+        picture = embedder.picture(term.content)
+        if picture is None or self._encoder.patches is None:
+            return None
+        _, patches = self._encoder.encode_images_with_patches([picture])
+        return RerankTerm(term.content, term.asked, term.embedding, self._reranker.compress(patches)[0])
+
+    def _tokens(self, matches: Sequence[Match]) -> Sequence[NDArray[np.int8] | None]:
+        if self._store is None or self._modality is Modality.TEXT:
+            return [None] * len(matches)
+        ids = np.array([match.record.segment.id for match in matches])
+        there, rows = self._store.read(ids)
+        return [row if known else None for known, row in zip(there.tolist(), rows, strict=True)]
+
+    def _vectors(self, matches: Sequence[Match]) -> NDArray[np.float32]:
+        """(n, dim) embeddings; zeros for what was removed meanwhile."""
+        ids = np.array([match.record.segment.id for match in matches])
+        found, vectors = self._catalog.vectors(self._encoder.id, np.unique(ids))
+        rows = np.zeros((len(ids), self._encoder.dim), np.float32)
+        if len(found):
+            places = np.minimum(np.searchsorted(found, ids), len(found) - 1)
+            rows[found[places] == ids] = vectors[places[found[places] == ids]]
+        return rows
