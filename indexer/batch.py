@@ -100,8 +100,13 @@ class Batch:
 
     @property
     def segments(self) -> Iterator[PreparedSegment]:
-        """All segments, in the order of `store`."""
-        return (segment for entry in self.entries.values() for segment in entry.segments)
+        """All segments, in the order in which `stored` takes their embeddings and the catalog gives them ids."""
+        return (segment for entry in self._ordered for segment in entry.segments)
+
+    @property
+    def _ordered(self) -> list[Entry]:
+        """New items come before parts of those that are stored in part."""
+        return sorted(self.entries.values(), key=lambda entry: entry.item_id is not None)
 
     @property
     def cheap_changes(self) -> int:
@@ -129,7 +134,7 @@ class Batch:
         parts: list[Part] = []
         completed: list[Completion] = []
         found = iter(embeddings)
-        for entry in self.entries.values():
+        for entry in self._ordered:
             segments = tuple(segment.embedded(next(found)) for segment in entry.segments)
             if entry.item_id is None:
                 items.append(entry.new_item(segments))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from indexer.batch import Batch, Entry, Tally
 from indexer.changes import ALWAYS_RETRIED, Candidate, Changes
-from indexer.embedding import embed
+from indexer.embedding import embed_with_tokens
 from indexer.loader import Content, Loader
 from indexer.prepared import Reading
 from indexer.stream import Stream
@@ -21,6 +21,7 @@ from mmsearch.types import Failure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from indexer.tokens import TokenKeeper
     from mmsearch.protocols import Encoder
     from mmsearch.storage.catalog import Catalog
 
@@ -35,6 +36,7 @@ class Pipeline:
 
     Args:
         catalog, encoders, loader: What it works with.
+        keeper: Keeps the tokens of pictures.
         changes: What to do.
         batch_size: Images for each transaction.
         stopping: Says that the run is to end early.
@@ -46,6 +48,7 @@ class Pipeline:
         catalog: Catalog,
         encoders: Sequence[Encoder],
         loader: Loader,
+        keeper: TokenKeeper,
         changes: Changes,
         *,
         batch_size: int,
@@ -56,6 +59,7 @@ class Pipeline:
         self._catalog = catalog
         self._encoders = encoders
         self._loader = loader
+        self._keeper = keeper
         self._changes = changes
         self._batch_size = batch_size
         self._stopping = stopping
@@ -268,9 +272,12 @@ class Pipeline:
             return
         segments = list(batch.segments)
         started = time.perf_counter()
-        embeddings = embed(self._encoders, segments)
+        embedded = embed_with_tokens(self._encoders, segments, self._keeper.rerankers)
+        self._keeper.busy_s += embedded.compressing_s
         encoded = time.perf_counter()
-        items, parts, completed = batch.stored(embeddings)
+        self._keeper.prepare(segments, embedded.tokens)
+        items, parts, completed = batch.stored(embedded.embeddings)
+        copied: dict[int, int] = {}
         ids = self._catalog.write(
             items=items,
             parts=parts,
@@ -281,9 +288,12 @@ class Pipeline:
             removed=batch.removed,
             failures=batch.failures,
             forgotten=batch.forgotten,
+            copied=copied,
         )
-        self.tally.encode_s += encoded - started
+        self.tally.encode_s += encoded - started - embedded.compressing_s
         self.tally.store_s += time.perf_counter() - encoded
+        self._keeper.copy(copied)
+        self._keeper.keep(segments, ids, embedded.tokens)
         self.tally.embedded.update(segment.modality.value for segment in segments)
         self._go_on(batch, ids)
         for what, count in batch.counts.items():

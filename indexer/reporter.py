@@ -10,6 +10,7 @@ from mmsearch.types import Progress
 
 __all__ = ["Reporter"]
 
+_Stage = Literal["scan", "tokens", "embed", "save"]
 _EVERY_S = 0.1
 
 
@@ -22,11 +23,11 @@ class Reporter:
 
     def __init__(self, progress: Callable[[Progress], None] | None) -> None:
         self.progress = progress
-        self._stage: Literal["scan", "embed", "save"] = "scan"
+        self._stage: _Stage = "scan"
         self._total: int | None = None
         self._began = self._reported = 0.0
 
-    def begin(self, stage: Literal["scan", "embed", "save"], total: int | None) -> None:
+    def begin(self, stage: _Stage, total: int | None) -> None:
         """Report the start of a stage."""
         self._stage, self._total = stage, total
         self._began = time.perf_counter()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from indexer.batch import Tally
 from indexer.changes import Changes, compare, known_below
+from indexer.filling import fill_gaps
 from indexer.interruption import Interruption
 from indexer.loader import Loader, default_threads
 from indexer.pipeline import Pipeline
@@ -21,12 +23,14 @@ from indexer.reader import SegmentReader
 from indexer.reporter import Reporter
 from indexer.scan import DEFAULT_IGNORES, IgnoreRules, Scan
 from indexer.targets import Target, plan_targets
+from indexer.tokens import TokenKeeper
 from mmsearch.errors import UsageError
 from mmsearch.media.image import quiet_decoders
 from mmsearch.types import EncoderRecord, IndexSummary, Modality, Progress
 
 if TYPE_CHECKING:
-    from mmsearch.protocols import Encoder
+    from mmsearch.protocols import Encoder, Reranker
+    from mmsearch.rerank.token_store import TokenStores
     from mmsearch.storage.catalog import Catalog
     from mmsearch.vectors.stores import VectorStores
 
@@ -46,6 +50,7 @@ class SyncOptions:
         retry_failed: Read files again that could not be decoded before and did not change since.
         captions: Read what is written about photos, sounds and videos, in them and in files beside them; such files
             are no documents by themselves in any case.
+        tokens: Keep tokens of pictures for rerankers. What is indexed without them has none until they are made anew.
     """
 
     ignore: Sequence[str] = ()
@@ -55,6 +60,7 @@ class SyncOptions:
     threads: int | None = None
     retry_failed: bool = False
     captions: bool = True
+    tokens: bool = True
 
     def __post_init__(self) -> None:
         for name, value in (("batch size", self.batch_size), ("number of threads", self.threads)):
@@ -68,6 +74,8 @@ def sync(
     encoders: Sequence[Encoder],
     stores: VectorStores,
     *,
+    rerankers: Mapping[str, Reranker] = MappingProxyType({}),
+    tokens: TokenStores | None = None,
     options: SyncOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> IndexSummary:
@@ -81,6 +89,8 @@ def sync(
         catalog: The library, open for writing.
         encoders: Whose embeddings it holds; each embeds what it can.
         stores: The vector indexes, brought up to date at the end.
+        rerankers: By the ids of their encoders; for those that keep tokens of pictures, these are made as well.
+        tokens: Where tokens are kept.
         options: How to go about it.
         progress: Called about ten times a second.
 
@@ -97,14 +107,31 @@ def sync(
     catalog.register_encoders([EncoderRecord(encoder.id, encoder.dim) for encoder in encoders])
     reader = SegmentReader(encoders, captions=options.captions)
     changes = Changes()
-    with Interruption() as interruption, quiet_decoders():
+    with (
+        Interruption() as interruption,
+        quiet_decoders(),
+        TokenKeeper(catalog, encoders, rerankers, tokens, paused=not options.tokens) as keeper,
+    ):
         interruption.guard(lambda: _look_through(targets, catalog, reader, changes, options, reporter, interruption))
         scanned = time.perf_counter()
-        tally, decode_s = _bring_up_to_date(catalog, encoders, reader, changes, options, reporter, interruption)
+        pace = {"threads": options.threads, "batch_size": options.batch_size}
+        interruption.guard(lambda: fill_gaps(catalog, keeper, reporter, interruption, **pace))
+        tally, decode_s = _bring_up_to_date(catalog, encoders, reader, keeper, changes, options, reporter, interruption)
         if options.prune and not interruption.asked:
             _forget_roots(targets, catalog)
         stored = time.perf_counter()
         interruption.guard(lambda: _fold(catalog, encoders, stores, progress))
+        folded = time.perf_counter()
+        interruption.guard(keeper.finish)
+    stage_seconds = {
+        "scan": scanned - started,
+        "decode": decode_s,
+        "encode": tally.encode_s,
+        "store": tally.store_s,
+        "index": folded - stored,
+    }
+    if keeper.busy_s:
+        stage_seconds["tokens"] = keeper.busy_s
     return IndexSummary(
         new=tally.new,
         changed=tally.changed,
@@ -116,16 +143,10 @@ def sync(
         skipped=tuple(tally.skipped),
         embedded=tally.embedded.total(),
         embedded_by=dict(tally.embedded),
-        stage_seconds={
-            "scan": scanned - started,
-            "decode": decode_s,
-            "encode": tally.encode_s,
-            "store": tally.store_s,
-            "index": time.perf_counter() - stored,
-        },
+        stage_seconds=stage_seconds,
         elapsed_s=time.perf_counter() - started,
         interrupted=interruption.asked,
-        notices=(*changes.notices, *tally.remarks),
+        notices=(*changes.notices, *keeper.notices, *tally.remarks),
     )
 
 
@@ -195,6 +216,7 @@ def _bring_up_to_date(
     catalog: Catalog,
     encoders: Sequence[Encoder],
     reader: SegmentReader,
+    keeper: TokenKeeper,
     changes: Changes,
     options: SyncOptions,
     reporter: Reporter,
@@ -211,6 +233,7 @@ def _bring_up_to_date(
             catalog,
             encoders,
             loader,
+            keeper,
             changes,
             batch_size=batch_size,
             stopping=stopping,

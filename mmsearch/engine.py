@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -18,20 +18,23 @@ from typing import TYPE_CHECKING, Any, Self
 from mmsearch.config import DEFAULT_MODEL, find_library
 from mmsearch.errors import EncoderMismatchError, LibraryNotFoundError, QueryError, UsageError
 from mmsearch.query.language import Query, Term, parse
+from mmsearch.rerank import load_reranker
+from mmsearch.rerank.token_store import TokenStores
 from mmsearch.retrieval import Retriever
 from mmsearch.storage.catalog import Catalog
-from mmsearch.types import Hit, IndexSummary, LibraryStatus, Modality, Progress
+from mmsearch.types import Filters, Hit, IndexSummary, LibraryStatus, Modality, Progress, TokenSummary
 from mmsearch.vectors.stores import VectorStores
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from indexer.sync import SyncOptions
-    from mmsearch.protocols import Encoder
+    from mmsearch.protocols import Encoder, Reranker
 
 __all__ = ["SearchEngine"]
 
 _VECTORS = "vectors"
+_TOKENS = "tokens"
 
 
 class SearchEngine:
@@ -134,6 +137,15 @@ class SearchEngine:
         return VectorStores(self.library / _VECTORS)
 
     @cached_property
+    def _tokens(self) -> TokenStores:
+        return TokenStores(self.library / _TOKENS, self.catalog.library_id)
+
+    @cached_property
+    def _rerankers(self) -> dict[str, Reranker]:
+        found = {encoder.id: load_reranker(None, encoder) for encoder in self.encoders}
+        return {id_: reranker for id_, reranker in found.items() if reranker is not None}
+
+    @cached_property
     def _retriever(self) -> Retriever:
         return Retriever(self.catalog, self.encoders, self._stores)
 
@@ -192,6 +204,7 @@ class SearchEngine:
         from indexer.sync import SyncOptions, sync
         from mmsearch.storage.lock import WriterLock
 
+        options = options or SyncOptions()
         with WriterLock(self.library, "mmsearch index"):
             if not self.catalog.encoders():
                 # A model whose weights do not load must not claim the library for itself.
@@ -202,7 +215,9 @@ class SearchEngine:
                 self.catalog,
                 self.encoders,
                 self._stores,
-                options=options or SyncOptions(),
+                rerankers=self._rerankers if options.tokens else {},
+                tokens=self._tokens,
+                options=options,
                 progress=progress,
             )
 
@@ -223,9 +238,45 @@ class SearchEngine:
                 self._stores(encoder, modality).fold(source, kind=kind, force=True)
         return self._index_status()
 
+    def rebuild_tokens(
+        self,
+        *,
+        threads: int | None = None,
+        batch_size: int | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> TokenSummary:
+        """Make what rerankers keep of pictures anew, from those files that are there and as they were when indexed.
+
+        Args:
+            threads: Threads that read and decode; one for each processor when None.
+            batch_size: Pictures that go through a model at once; its own when None.
+            progress: Called from this thread as the work goes on.
+
+        Raises:
+            UsageError: No model of the library has a reranker that keeps tokens.
+            LibraryLockedError: Another process is writing to the library.
+            EncoderError: The encoder or the reranker failed; everything before that is saved.
+            StorageError: The disk is full or read-only; everything before that is saved.
+        """
+        from indexer.filling import rebuild_tokens
+        from mmsearch.storage.lock import WriterLock
+
+        with WriterLock(self.library, "mmsearch rebuild"):
+            return rebuild_tokens(
+                self.catalog,
+                self.encoders,
+                self._rerankers,
+                self._tokens,
+                threads=threads,
+                batch_size=batch_size,
+                progress=progress,
+            )
+
     def status(self) -> LibraryStatus:
         """What the library holds."""
-        return dataclasses.replace(self.catalog.status(), indexes=self._index_status())
+        return dataclasses.replace(
+            self.catalog.status(), indexes=self._index_status(), tokens=tuple(self._token_status())
+        )
 
     def _collections(self) -> list[tuple[Encoder, Modality]]:
         """Those that hold vectors, or else that of images, as a library has one from the beginning."""
@@ -253,6 +304,25 @@ class SearchEngine:
                 }
             )
         return tuple(found)
+
+    def _token_status(self) -> Iterator[dict[str, Any]]:
+        """The tokens of each collection of pictures that has some, or could have."""
+        for encoder, modality in self._collections():
+            if modality in (Modality.IMAGE, Modality.VIDEO):
+                store, reranker = self._tokens(encoder, modality), self._rerankers.get(encoder.id)
+                manifest = store.manifest
+                if manifest is None and (reranker is None or reranker.tokens is None):
+                    continue
+                living = self.catalog.select_segments(encoder.id, modality, Filters())
+                current = manifest is not None and (reranker is None or reranker.id == manifest.reranker)
+                yield {
+                    "encoder": encoder.id,
+                    "modality": modality.value,
+                    "reranker": None if manifest is None else manifest.reranker,
+                    "rows": len(store),
+                    "size_bytes": store.size_bytes(),
+                    "lacking": len(living) - (store.count_among(living) if current else 0),
+                }
 
 
 def _try(encoder: Encoder) -> None:

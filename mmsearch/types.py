@@ -42,6 +42,7 @@ __all__ = [
     "SoundFormat",
     "Stage",
     "TokenFormat",
+    "TokenSummary",
     "Watermark",
 ]
 
@@ -465,14 +466,15 @@ class Progress:
     """How far a long run has got.
 
     Attributes:
-        stage: ``scan``, ``embed`` or ``save`` while indexing; ``look``, ``read`` or ``train`` while training.
+        stage: ``scan``, ``tokens``, ``embed`` or ``save`` while indexing; ``look``, ``read`` or ``train`` while
+            training.
         done: Files, texts or steps finished in this stage.
         total: Those in this stage, or None while it is not known.
         elapsed_s: Seconds since the stage began.
         note: What else there is to say, such as the loss.
     """
 
-    stage: Literal["scan", "embed", "save", "look", "read", "train"]
+    stage: Literal["scan", "tokens", "embed", "save", "look", "read", "train"]
     done: int
     total: int | None
     elapsed_s: float
@@ -489,7 +491,8 @@ class IndexSummary:
         skipped: Files passed over, with reasons.
         embedded: Segments that went through an encoder.
         embedded_by: The same by what was embedded: modality of the segments -> how many.
-        stage_seconds: Seconds per stage (``scan``, ``decode``, ``encode``, ``store``, ``index``), busy time.
+        stage_seconds: Seconds per stage (``scan``, ``decode``, ``encode``, ``store``, ``index``; and ``tokens`` where
+            some were made for a reranker), busy time.
         elapsed_s: Wall time of the run.
         interrupted: True where the run was ended by Ctrl-C and everything so far was saved.
         notices: Sentences to show the user, such as a root that is not mounted.
@@ -517,6 +520,27 @@ class IndexSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenSummary:
+    """What making tokens of pictures that are indexed already did.
+
+    Attributes:
+        made: Pictures and frames that have new tokens.
+        missing: Files that are not there.
+        changed: Files that are not as they were when they were indexed.
+        skipped: Files that could not be read.
+        elapsed_s: Wall time.
+        interrupted: It was ended by Ctrl-C, with everything so far stored.
+    """
+
+    made: int = 0
+    missing: int = 0
+    changed: int = 0
+    skipped: tuple[Failure, ...] = ()
+    elapsed_s: float = 0.0
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LibraryStatus:
     """What a library holds.
 
@@ -530,6 +554,9 @@ class LibraryStatus:
         roots: The folders, each with its number of items and whether it is there now.
         catalog_bytes: Size of the SQLite files.
         segments_by_modality: Numbers of embedded segments by what was embedded.
+        tokens: One mapping for each collection of pictures that has tokens, or could: encoder, modality, reranker (for
+            which they were made, or None), rows, size_bytes, and lacking, the segments that have none for the reranker
+            that there is.
     """
 
     path: Path
@@ -542,3 +569,4 @@ class LibraryStatus:
     roots: tuple[Mapping[str, Any], ...]
     catalog_bytes: int
     segments_by_modality: Mapping[str, int] = field(default_factory=dict)
+    tokens: tuple[Mapping[str, Any], ...] = ()

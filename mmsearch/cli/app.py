@@ -25,7 +25,7 @@ COMMANDS = {
     "models": ("mmsearch.cli.models", "List, fetch, find and remove models."),
     "eval": ("mmsearch.cli.evaluate", "Measure a model on captions or class folders."),
     "train": ("mmsearch.cli.train", "Train or fine-tune a model on captioned pictures."),
-    "rebuild": ("mmsearch.cli.rebuild", "Make the vector indexes of a library anew."),
+    "rebuild": ("mmsearch.cli.rebuild", "Make the vector indexes of a library, or its tokens, anew."),
 }
 
 _EXAMPLES = """\b

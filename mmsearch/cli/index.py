@@ -23,6 +23,7 @@ Examples:
   mmsearch index ./photos --library ./photos/.mmsearch
   mmsearch index ./photos --model open_clip/ViT-B-32/laion2b_s34b_b79k --library ./clip
   mmsearch index ~/Media --model open_clip/... --model clap/... --library ./both
+  mmsearch index ~/Pictures --no-tokens
 
 \b
 Exit codes: 0 also when files were skipped (they are listed), 1 when it failed,
@@ -53,6 +54,13 @@ def index(
         typer.Option(
             "--captions/--no-captions",
             help="Read what is written about photos, sounds and videos, in them and beside them.",
+        ),
+    ] = True,
+    tokens: Annotated[
+        bool,
+        typer.Option(
+            "--tokens/--no-tokens",
+            help="Keep what a reranker reads of each photo and frame, up to 16 KB of it.",
         ),
     ] = True,
     batch_size: Annotated[
@@ -89,6 +97,7 @@ def index(
         threads=threads,
         retry_failed=retry_failed,
         captions=captions,
+        tokens=tokens,
     )
     _check_paths(paths, library)
     with (

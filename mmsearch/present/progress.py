@@ -17,6 +17,7 @@ __all__ = ["BarProgress", "LineProgress", "ProgressDisplay", "Rate", "duration_t
 
 _TITLES = {
     "scan": "Looking for files",
+    "tokens": "Making tokens",
     "embed": "Embedding",
     "save": "Saving the index",
     "look": "Looking at pictures",

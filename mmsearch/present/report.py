@@ -10,9 +10,19 @@ from mmsearch.present.progress import duration_text
 from mmsearch.present.table import size_text
 
 if TYPE_CHECKING:
-    from mmsearch.types import Failure, IndexSummary, LibraryStatus
+    from mmsearch.types import Failure, IndexSummary, LibraryStatus, TokenSummary
 
-__all__ = ["columns", "failure_lines", "index_text", "status_dict", "status_lines", "summary_dict", "summary_lines"]
+__all__ = [
+    "columns",
+    "failure_lines",
+    "index_text",
+    "status_dict",
+    "status_lines",
+    "summary_dict",
+    "summary_lines",
+    "token_dict",
+    "token_lines",
+]
 
 # More skipped files than these are left to `mmsearch status --failures`.
 _LISTED = 20
@@ -29,11 +39,7 @@ def summary_lines(summary: IndexSummary) -> Iterator[str]:
     for notice in summary.notices:
         yield printable(notice)
     skipped = summary.skipped
-    if skipped:
-        yield f"Skipped {_files(len(skipped))}:"
-        yield from (f"  {line}" for line in failure_lines(skipped[:_LISTED]))
-        if len(skipped) > _LISTED:
-            yield f"  and {len(skipped) - _LISTED:,} more; to see all: mmsearch status --failures"
+    yield from _skipped_lines(skipped, "; to see all: mmsearch status --failures")
     counts = [f"{getattr(summary, name):,} {name}" for name in _COUNTS if getattr(summary, name)]
     if skipped:
         counts.append(f"{len(skipped):,} skipped")
@@ -65,6 +71,32 @@ def summary_dict(summary: IndexSummary) -> dict[str, Any]:
     }
 
 
+def token_lines(summary: TokenSummary) -> Iterator[str]:
+    """What making tokens of indexed pictures did."""
+    yield from _skipped_lines(summary.skipped)
+    took = f"{summary.elapsed_s:.1f} s" if summary.elapsed_s < 60 else duration_text(summary.elapsed_s)
+    yield f"Tokens: made of {_counted(summary.made, 'picture')} in {took}."
+    if summary.missing:
+        yield f"{_files(summary.missing)} {'is' if summary.missing == 1 else 'are'} not there."
+    if summary.changed:
+        changed = f"{_files(summary.changed)} {'has' if summary.changed == 1 else 'have'} changed"
+        yield f"{changed} since it was indexed. To bring the library up to date: mmsearch index PATH"
+    if summary.interrupted:
+        yield "Saved what was made so far. The next run of mmsearch index makes those that are missing."
+
+
+def token_dict(summary: TokenSummary) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "tokens_made": summary.made,
+        "files_missing": summary.missing,
+        "files_changed": summary.changed,
+        "skipped": [_failure_dict(failure) for failure in summary.skipped],
+        "elapsed_s": round(summary.elapsed_s, 3),
+        "interrupted": summary.interrupted,
+    }
+
+
 def failure_lines(failures: Iterable[Failure]) -> Iterator[str]:
     """One line for each file that was passed over."""
     for failure in failures:
@@ -83,6 +115,9 @@ def status_lines(status: LibraryStatus) -> Iterator[str]:
     for index in status.indexes:
         encoder = f"{index['encoder']} " if len(status.encoders) > 1 and "encoder" in index else ""
         yield f"Index     {encoder}{index_text(index)}"
+    for tokens in status.tokens:
+        encoder = f"{tokens['encoder']} " if len(status.encoders) > 1 else ""
+        yield f"Tokens    {encoder}{_tokens_text(tokens)}"
     for root in status.roots:
         there = "" if root.get("present", True) else "  (not there now; its items are kept)"
         yield f"Folder    {shown_path(root['path'])}: {_counted(root.get('items', 0), 'item')}{there}"
@@ -101,6 +136,7 @@ def status_dict(status: LibraryStatus, failures: Sequence[Failure] | None = None
         "failures": status.failures,
         "encoders": [{"id": record.id, "dim": record.dim} for record in status.encoders],
         "indexes": [dict(index) for index in status.indexes],
+        "tokens": [dict(tokens) for tokens in status.tokens],
         "roots": [dict(root) for root in status.roots],
         "catalog_bytes": status.catalog_bytes,
     }
@@ -124,6 +160,25 @@ def index_text(index: Mapping[str, Any]) -> str:
     waiting = f", {pending:,} searched from the catalog until the next run of mmsearch index" if pending else ""
     vectors, size = _counted(index.get("vectors", 0), "vector"), size_text(index.get("size_bytes", 0))
     return f"{content}{kind}: {vectors}, {size}{waiting}"
+
+
+def _tokens_text(tokens: Mapping[str, Any]) -> str:
+    noun = _SEGMENTS.get(tokens["modality"], tokens["modality"])
+    reranker = "none yet" if tokens["reranker"] is None else tokens["reranker"]
+    held = f"{noun}s, {reranker}: {_counted(tokens['rows'], 'row')}, {size_text(tokens['size_bytes'])}"
+    lacking = tokens["lacking"]
+    if not lacking:
+        return held
+    without = f"{_counted(lacking, noun)} without"
+    return f"{held}, {without}; to make them: mmsearch rebuild --tokens"
+
+
+def _skipped_lines(skipped: Sequence[Failure], more: str = "") -> Iterator[str]:
+    if skipped:
+        yield f"Skipped {_files(len(skipped))}:"
+        yield from (f"  {line}" for line in failure_lines(skipped[:_LISTED]))
+        if len(skipped) > _LISTED:
+            yield f"  and {len(skipped) - _LISTED:,} more{more}"
 
 
 def _failure_dict(failure: Failure) -> dict[str, str]:

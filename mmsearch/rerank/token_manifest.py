@@ -10,10 +10,11 @@ from typing import Any
 from mmsearch.files import written
 from mmsearch.types import TokenFormat
 
-__all__ = ["HINT", "MANIFEST_NAME", "TokenManifest", "read_manifest", "write_manifest"]
+__all__ = ["HINT", "MANIFEST_NAME", "PAUSED", "TokenManifest", "read_manifest", "write_manifest"]
 
 MANIFEST_NAME = "manifest.json"
 HINT = "Free the disk and run the command again; nothing that was stored is lost."
+PAUSED = 2**63 - 1
 _VERSION = 1
 
 
@@ -27,7 +28,8 @@ class TokenManifest:
         reranker: For which reranker the tokens were made.
         count, dim: Tokens of a picture, and numbers of a token.
         generation: Part of the files' names; grows whenever they are written anew.
-        since: The highest segment id that there was when the store was begun: no tokens are missed up to there.
+        since: The highest segment id that there was when the store was begun: no tokens are missed up to there. While
+            the library is indexed without tokens it is `PAUSED`.
         runs: Rows at which ascending runs of ids begin. There is one, until a gap is filled.
         saved: Rows that are known to have reached the disk; those after them have to be looked at after a crash.
         version: Of this format.

@@ -50,6 +50,10 @@ class TokenReader:
         files, count = self._state()
         return np.empty(0, np.int64) if files is None else np.unique(files.ids(count)).astype(np.int64)
 
+    def count_among(self, ids: NDArray[np.int64]) -> int:
+        """How many of some ids have a row."""
+        return int(np.isin(ids, self.ids()).sum())
+
     def read(self, ids: Iterable[int] | NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int8]]:
         """Look up the tokens of segments.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmsearch.rerank.token_manifest import TokenManifest, read_manifest
+from mmsearch.rerank.token_manifest import PAUSED, TokenManifest, read_manifest
 from mmsearch.rerank.token_reading import TokenReader
 from mmsearch.types import Collection, Modality
 
@@ -53,8 +53,8 @@ class TokenStore(TokenReader):
         Args:
             reranker_id: For which reranker the tokens are.
             format: Of the tokens.
-            since: The highest segment id that there is, where the store is begun anew: segments up to there are not
-                missed by whoever looks for gaps.
+            since: The highest segment id that there is. Where the store is begun anew, or was paused, segments up to
+                there are not missed by whoever looks for gaps.
 
         Returns:
             Whether what was there is kept.
@@ -70,8 +70,10 @@ class TokenStore(TokenReader):
             with suppress(FileNotFoundError):
                 self._writer = TokenWriter(self.folder, held)
                 self._seen = None
+                if held.since == PAUSED:
+                    self._writer.miss_after(since)
                 return True
-            since = held.since  # the rows are gone, and all that were made after the store was begun are missed
+            since = min(since, held.since)  # the rows are gone, and missed
         manifest = TokenManifest(
             self._collection,
             self._catalog,
@@ -138,21 +140,21 @@ class TokenStore(TokenReader):
         """
         self._writing().save()
 
-    def skip(self, segment_id: int) -> None:
-        """Say that segments up to an id are not missed where they have no tokens.
+    def pause(self) -> None:
+        """Say that what is indexed until the store is begun again goes without tokens, and is not missed.
 
         Raises:
             StorageError: It cannot be noted.
         """
-        self._writing().skip(segment_id)
+        self._writing().miss_after(PAUSED)
 
-    def demand(self) -> None:
+    def demand_all(self) -> None:
         """Say that every segment without tokens is missed.
 
         Raises:
             StorageError: It cannot be noted.
         """
-        self._writing().demand()
+        self._writing().miss_after(0)
 
     def compact(self, living: NDArray[np.int64], *, force: bool = False) -> bool:
         """Write the rows anew without those of segments that are gone, when they are more than a quarter of all.

@@ -86,15 +86,10 @@ class TokenWriter:
             os.fsync(self._ids.fileno())
         self._note(replace(self.manifest, saved=self.count))
 
-    def skip(self, segment_id: int) -> None:
-        """Raise the id up to which no tokens are missed."""
-        if segment_id > self.manifest.since:
+    def miss_after(self, segment_id: int) -> None:
+        """Set the id up to which no tokens are missed."""
+        if segment_id != self.manifest.since:
             self._note(replace(self.manifest, since=segment_id))
-
-    def demand(self) -> None:
-        """Miss the tokens of every segment that has none."""
-        if self.manifest.since:
-            self._note(replace(self.manifest, since=0))
 
     def order(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The ids that have rows, ascending, and the place of the row that holds for each."""

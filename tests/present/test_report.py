@@ -141,6 +141,7 @@ def test_a_library_without_items_and_an_index_of_unknown_content_are_told() -> N
 def test_the_status_for_programs_has_items_segments_encoders_indexes_sizes_and_roots() -> None:
     row = json.loads(json_line(status_dict(STATUS)))
     assert row == {
+        "tokens": [],
         "library": "/lib",
         "version": 1,
         "items": {"image": 1199, "text": 1},
