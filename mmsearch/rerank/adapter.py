@@ -44,7 +44,7 @@ def pooled(patches: NDArray[np.float32], grid: tuple[int, int], wanted: tuple[in
 
 
 def _means(there: int, wanted: int) -> NDArray[np.float32]:
-    """(wanted, there): each row the mean of the places from floor(i * there / wanted) to ceil((i + 1) * there / wanted)."""
+    """(wanted, there): row i is the mean from place floor(i * there / wanted) to ceil((i + 1) * there / wanted)."""
     matrix = np.zeros((wanted, there), np.float32)
     for place in range(wanted):
         first, last = place * there // wanted, -(-(place + 1) * there // wanted)
@@ -65,8 +65,8 @@ class Adapter:
         held = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
         self._arrays, self._grid, self._wanted = held, grid, wanted
         # The patches' normalisation is folded into the first layer.
-        self._enter = held["enter.weight"] / held["spread"]
-        self._shift = held["enter.bias"] - self._enter @ held["mean"]
+        self._enter: NDArray[np.float32] = held["enter.weight"] / held["spread"]
+        self._shift: NDArray[np.float32] = held["enter.bias"] - self._enter @ held["mean"]
         self.width = len(held["mean"])
 
     def tokens(self, patches: NDArray[np.float32]) -> NDArray[np.int8]:
@@ -76,11 +76,15 @@ class Adapter:
         return np.concatenate(parts) if parts else np.zeros((0, count, dim), np.int8)
 
     def _tokens(self, patches: NDArray[np.float32]) -> NDArray[np.int8]:
+        return self.tokens_of_places(pooled(np.asarray(patches, np.float32), self._grid, self._wanted))
+
+    def tokens_of_places(self, patches: NDArray[np.float32]) -> NDArray[np.int8]:
+        """(n, count, width) patches of as many places as there are tokens -> (n, count, dim)."""
         held = self._arrays
-        few = pooled(np.asarray(patches, np.float32), self._grid, self._wanted)
-        x = few.reshape(-1, self.width) @ self._enter.T + self._shift
+        x: NDArray[np.float32] = patches.reshape(-1, self.width) @ self._enter.T + self._shift
         inner = layer_norm(x, held["norm.weight"], held["norm.bias"]) @ held["up.weight"].T + held["up.bias"]
         x = x + gelu(inner) @ held["down.weight"].T + held["down.bias"]
-        x = layer_norm(x, held["last.weight"], held["last.bias"])
-        rounded = np.rint(x / TOKEN_STEP).clip(-127, 127).astype(np.int8)
-        return rounded.reshape(len(patches), -1, x.shape[1])
+        rounded = (
+            np.rint(layer_norm(x, held["last.weight"], held["last.bias"]) / TOKEN_STEP).clip(-127, 127).astype(np.int8)
+        )
+        return rounded.reshape(len(patches), -1, len(self._shift))

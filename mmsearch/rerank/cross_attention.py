@@ -59,12 +59,13 @@ class CrossAttention:
     Args:
         arrays: Its weights, by the names of `mmsearch.training.fusion_network.FusionNetwork`.
         heads: Of each layer of cross-attention.
+        layers: Of cross-attention; with 0 every word finds the mean of all tokens, which is there to be compared with.
     """
 
-    def __init__(self, arrays: Mapping[str, NDArray[Any]], heads: int) -> None:
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], heads: int, layers: int) -> None:
         self._arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
         self._heads = heads
-        self.layers = sum(name.endswith(".query.weight") for name in arrays)
+        self.layers = layers
         self.count, self.dim = self._arrays["places"].shape
 
     def logits(self, tokens: NDArray[np.int8], words: Array, owners: NDArray[np.int64]) -> Array:
@@ -101,6 +102,8 @@ class CrossAttention:
             x = x + gelu(self._linear(found * meant, f"{name}.match"))
         pooled = np.concatenate([part @ x for part in sums], axis=-1)  # (n, sentences, pools * m)
         fused = gelu(self._linear(layer_norm(pooled, *self._norm("pooled_norm")), "fused"))
+        if "gate.weight" not in self._arrays:
+            return np.asarray(self._linear(fused, "matching")[..., 0].T)
         pictures = self._linear(t.mean(axis=1), "pictures")  # (n, dim)
         sentences = self._linear(np.concatenate([part @ u for part in sums], axis=-1), "sentences")
         whole = gelu(self._linear(pictures[:, None] * sentences, "whole"))  # (n, sentences, m)
@@ -126,10 +129,11 @@ class CrossAttention:
         size = self.dim // self._heads
         found: list[Array] = []
         looked: list[Array] = []
+        placed = (t + self._arrays["places"]).swapaxes(-1, -2)  # (n, dim, count)
         for head in range(self._heads):
             own = slice(head * size, (head + 1) * size)
             folded = (asked[..., own] * np.float32(size**-0.5)) @ key[own]  # (..., w, dim)
-            scores = folded @ (t + self._arrays["places"]).swapaxes(-1, -2)  # (n, w, count)
+            scores = folded @ placed if self.layers else np.zeros((len(t), asked.shape[-2], self.count), np.float32)
             scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
             scores /= scores.sum(axis=-1, keepdims=True)
             found.append((scores @ t) @ value[own].T + shift[own])

@@ -50,6 +50,7 @@ class FusionSettings:
     Attributes:
         encoder: Id of the encoder whose patches it learned to read.
         heads: Of each layer of cross-attention.
+        layers: Of cross-attention.
         depth: Layers of the built-in text tower that words go through; 0 for all.
         grid: Rows and columns of the patches.
         wanted: Rows and columns of the tokens.
@@ -58,6 +59,7 @@ class FusionSettings:
 
     encoder: str
     heads: int
+    layers: int
     depth: int
     grid: tuple[int, int]
     wanted: tuple[int, int]
@@ -98,7 +100,7 @@ class FusionReranker:
             own = {name.removeprefix("adapter."): arrays[name] for name in arrays if name.startswith("adapter.")}
             self._adapter = Adapter(own, settings.grid, settings.wanted)
             rest = {name: array for name, array in arrays.items() if not name.startswith("adapter.")}
-            self._network = CrossAttention(rest, settings.heads)
+            self._network = CrossAttention(rest, settings.heads, settings.layers)
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise ModelMissingError(f"{file} holds no reranker that can be read.", hint=_HINT) from error
@@ -123,6 +125,10 @@ class FusionReranker:
                 f" {' x '.join(map(str, patches.shape[1:]))}."
             )
         return self._adapter.tokens(patches)
+
+    def compress_places(self, patches: NDArray[np.float32]) -> NDArray[np.int8]:
+        """Make tokens of patches that were brought to as many places already: (n, count, width) -> (n, count, dim)."""
+        return self._adapter.tokens_of_places(patches)
 
     def logits(self, tokens: NDArray[np.int8], sentences: Sequence[str]) -> NDArray[np.float32]:
         """Image-text matching logits of pictures (n, count, dim) and m sentences, all with all: (m, n)."""

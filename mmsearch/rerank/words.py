@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["WordReader", "Words"]
 
 # Marks and words that say nothing of a picture by themselves; what they mean for others is in the others' states.
-_PASSED_OVER = frozenset(["[CLS]", "[SEP]", ".", ",", "a", "an", "the", "is", "are", "of", "'", "s", ";", ":", "!", "-", "it", "its", "and"])
+_MARKS = ("[CLS]", "[SEP]", ".", ",", "'", ";", ":", "!", "-")
+_PASSED_OVER = frozenset((*_MARKS, "a", "an", "the", "is", "are", "of", "s", "it", "its", "and"))
 _LONGEST = 28
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -150,7 +151,7 @@ class FusionNetwork(Learner):
         return ((name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad)
 
     def tokens(self, patches: Tensor) -> Tensor:
-        """(n, count, width) -> (n, count, dim) tokens, rounded as they are stored, with gradients as if they were not."""
+        """(n, count, width) -> (n, count, dim) tokens, rounded as they are stored; gradients do not see that."""
         tokens = self.adapter(patches).float()
         step = float(TOKEN_STEP)
         rounded = (tokens / step).round().clamp(_LOWEST, _HIGHEST) * step
@@ -165,11 +166,11 @@ class FusionNetwork(Learner):
                 torch.rand(t.shape[:2], device=t.device) < self.blind, -1e4
             )
         u = self.dropout(self.words_norm(self.words(sentences.states)))  # (w, dim)
-        first = self.looks[0]
+        first, *others = (cast(_Look, look) for look in self.looks)
         found = self._look(first, first.query(u)[None].expand(len(t), -1, -1), t, blind)  # (n, w, dim)
         meant = first.word(u)
         x = F.gelu(first.match(found * meant) + first.found(found), approximate="tanh")  # (n, w, matched)
-        for look in list(self.looks)[1:]:
+        for look in others:
             asked = look.again(look.norm(x)) + look.query(u)
             x = x + F.gelu(look.match(self._look(look, asked, t, blind) * meant), approximate="tanh")
         x = self.dropout(x)
@@ -185,11 +186,12 @@ class FusionNetwork(Learner):
         logits: Tensor = self.matching(self.dropout(h))[..., 0].float()
         return logits.T
 
-    def _look(self, look: nn.Module, asked: Tensor, t: Tensor, blind: Tensor | None) -> Tensor:
+    def _look(self, look: _Look, asked: Tensor, t: Tensor, blind: Tensor | None) -> Tensor:
         """(n, w, dim) queries over (n, count, dim) tokens -> (n, w, dim)."""
         if self.shape.layers == 0:
-            return look.value(t).mean(dim=1, keepdim=True).expand_as(asked)  # type: ignore[no-any-return, operator]
-        keys, values = look.key(t + self.places), look.value(t)  # type: ignore[operator]
+            seen: Tensor = look.value(t).mean(dim=1, keepdim=True)
+            return seen.expand_as(asked)
+        keys, values = look.key(t + self.places), look.value(t)
         size = self.shape.dim // self.shape.heads
         found = []
         for head in range(self.shape.heads):

@@ -1,0 +1,205 @@
+"""Photos and captions that training has not seen, and how much better a reranker puts the shortlists of the encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mmsearch.query.calibration import calibration_for
+from mmsearch.rerank.fusion import Reading
+from mmsearch.training.evaluate import retrieval_metrics
+from mmsearch.training.fusion_network import FusionNetwork, Sentences
+from mmsearch.training.reranker_inputs import SeenPhotos, SentenceStates
+from mmsearch.types import Modality
+
+__all__ = ["RerankDev", "Shortlists", "fit_reading", "log_odds_of"]
+
+_CAPTIONS_AT_ONCE, _PHOTOS_AT_ONCE = 64, 128
+_SEEN_CAPTIONS, _SEEN_PHOTOS = 1000, 200
+SIZES = (10, 20, 50, 100, 200)
+
+
+def log_odds_of(
+    encoder_id: str, similarities: NDArray[np.float32], asked: Modality, found: Modality
+) -> NDArray[np.float64]:
+    """(queries, things) similarities -> log-odds, with the things as the background, as a search has them."""
+    calibration = calibration_for(encoder_id, asked, found)
+    rows = [calibration.log_odds(row, calibration.background(row)) for row in similarities]
+    return np.stack(rows) if rows else np.zeros(similarities.shape)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shortlists:
+    """One direction of retrieval: queries, the things that they are to find, and what is known of each pair.
+
+    Attributes:
+        priors: (queries, things) log-odds by the dual encoder.
+        relevant: (queries, things) what belongs together.
+    """
+
+    priors: NDArray[np.float64]
+    relevant: NDArray[np.bool_]
+
+    def _belonging(self) -> list[NDArray[np.int64]]:
+        return [np.flatnonzero(row) for row in self.relevant]
+
+    def scores(self, logits: NDArray[np.float32], reading: Reading, size: int) -> NDArray[np.float64]:
+        """(queries, things) with the first `size` of each query put in the reranker's order, before all others."""
+        size = min(size, self.priors.shape[1])
+        order = np.argsort(-self.priors, axis=1, kind="stable")[:, :size]
+        read = reading.log_odds(logits, self.priors)
+        scores = self.priors - (self.priors.max() + 1)
+        own = np.take_along_axis(read, order, axis=1)
+        np.put_along_axis(scores, order, own - own.min() + 1, axis=1)
+        return scores
+
+    def figures(self, logits: NDArray[np.float32] | None, reading: Reading | None, size: int) -> dict[str, Any]:
+        """Recall and the like with a shortlist of so many, or without reranking."""
+        scores = self.priors if logits is None or reading is None else self.scores(logits, reading, size)
+        return retrieval_metrics(scores, self._belonging()).to_dict()
+
+    def crossed(self, logits: NDArray[np.float32], size: int, alone: bool = False) -> dict[str, Any]:
+        """The figures, each half of the queries read in the way that was fitted on the other half.
+
+        Args:
+            logits: (queries, things).
+            size: Of the shortlist.
+            alone: By the logits alone, without what the dual encoder knew.
+        """
+        scores = np.empty(self.priors.shape)
+        parts = np.arange(len(self.priors)) % 2
+        for part in (0, 1):
+            own, other = parts == part, parts != part
+            there = Shortlists(self.priors[other], self.relevant[other])
+            reading = Reading(1.0, 0.0, 0.0) if alone else fit_reading(there, logits[other], size)
+            scores[own] = Shortlists(self.priors[own], self.relevant[own]).scores(logits[own], reading, size)
+        return retrieval_metrics(scores, self._belonging()).to_dict()
+
+
+def fit_reading(lists: Shortlists, logits: NDArray[np.float32], size: int = 100) -> Reading:
+    """Find how much logit and prior count: first which order they make, then what probability they mean.
+
+    The order is that under which the right ones of a shortlist are likeliest, as a softmax over it; the probability a
+    sigmoid over that sum (Platt 1999), with all pairs of the shortlists.
+    """
+    size = min(size, lists.priors.shape[1])
+    order = np.argsort(-lists.priors, axis=1, kind="stable")[:, :size]
+    pairs = np.stack(
+        [np.take_along_axis(logits.astype(np.float64), order, 1), np.take_along_axis(lists.priors, order, 1)]
+    )
+    both = torch.from_numpy(pairs)  # (2, queries, size)
+    right = torch.from_numpy(np.take_along_axis(lists.relevant, order, 1))
+    listed = right.any(dim=1)
+    both, right = both[:, listed], right[listed]
+    if not len(right):
+        return Reading(0.0, 1.0, 0.0)
+    weights = torch.tensor([0.0, 0.0], dtype=torch.float64, requires_grad=True)  # logarithms: both count for something
+
+    def listwise() -> torch.Tensor:
+        chances = torch.log_softmax(torch.einsum("p,pqs->qs", weights.exp(), both), dim=1)
+        return -(chances * right).sum() / right.sum()
+
+    _minimise([weights], listwise)
+    score = torch.einsum("p,pqs->qs", weights.detach().exp(), both)
+    line = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
+
+    def pairwise() -> torch.Tensor:
+        return torch.nn.functional.binary_cross_entropy_with_logits(line[0] * score + line[1], right.double())
+
+    _minimise([line], pairwise)
+    slope, constant = line.detach().tolist()
+    logit, prior = (slope * weights.detach().exp()).tolist()
+    return Reading(logit, prior, constant)
+
+
+def _minimise(parameters: list[torch.Tensor], loss: Any) -> None:
+    optimizer = torch.optim.LBFGS(parameters, max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        value: torch.Tensor = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(closure)  # type: ignore[arg-type, no-untyped-call]
+
+
+class RerankDev:
+    """A dev set as a reranker sees it.
+
+    Args:
+        encoder_id: Whose shortlists are read.
+        photos: What the encoder sees.
+        captions: (m, dim) embeddings of the captions.
+        words: Of the captions.
+        owners: (m,) the photo of each caption.
+        device: Where the network runs.
+        precision: ``bf16``, ``fp16`` or ``fp32``.
+    """
+
+    def __init__(
+        self,
+        encoder_id: str,
+        photos: SeenPhotos,
+        captions: NDArray[np.float32],
+        words: SentenceStates,
+        owners: NDArray[np.int64],
+        *,
+        device: str = "cpu",
+        precision: str = "fp32",
+    ) -> None:
+        self._photos, self._words = photos, words
+        self._device, self._precision = torch.device(device), precision
+        similar = captions @ photos.embeddings.T  # (m, n)
+        relevant = owners[:, None] == np.arange(len(photos.embeddings))
+        there = log_odds_of(encoder_id, similar, Modality.TEXT, Modality.IMAGE)
+        back = log_odds_of(encoder_id, np.ascontiguousarray(similar.T), Modality.IMAGE, Modality.TEXT)
+        self.text_to_image = Shortlists(there, relevant)
+        self.image_to_text = Shortlists(back, np.ascontiguousarray(relevant.T))
+
+    def before(self) -> dict[str, dict[str, Any]]:
+        """The figures without reranking."""
+        return {
+            "text_to_image": self.text_to_image.figures(None, None, 0),
+            "image_to_text": self.image_to_text.figures(None, None, 0),
+        }
+
+    def logits(
+        self, model: FusionNetwork, captions: NDArray[np.int64] | None = None, photos: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """(captions, photos) logits of some, or of all."""
+        captions = np.arange(len(self.text_to_image.priors)) if captions is None else captions
+        photos = np.arange(len(self.image_to_text.priors)) if photos is None else photos
+        found = np.empty((len(captions), len(photos)), np.float32)
+        kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self._precision)
+        with torch.inference_mode(), torch.autocast(self._device.type, kind, enabled=kind is not None):
+            for first in range(0, len(photos), _PHOTOS_AT_ONCE):
+                own = photos[first : first + _PHOTOS_AT_ONCE]
+                patches = torch.from_numpy(self._photos.rows(own, np.zeros(len(own), np.int64)))
+                tokens = model.tokens(patches.to(self._device))
+                for start in range(0, len(captions), _CAPTIONS_AT_ONCE):
+                    said = captions[start : start + _CAPTIONS_AT_ONCE]
+                    states, owners = (torch.from_numpy(part).to(self._device) for part in self._words.rows(said))
+                    part = model.logits(tokens, Sentences(states, owners, len(said)))
+                    found[start : start + len(said), first : first + len(own)] = part.cpu().numpy()
+        return found
+
+    def quick(self, model: FusionNetwork, size: int = 100) -> dict[str, dict[str, Any]]:
+        """The figures with reranking, by some of the captions and photos: what tells whether a run goes well."""
+        said = _spread(len(self.text_to_image.priors), _SEEN_CAPTIONS)
+        seen = _spread(len(self.image_to_text.priors), _SEEN_PHOTOS)
+        there = Shortlists(self.text_to_image.priors[said], self.text_to_image.relevant[said])
+        back = Shortlists(self.image_to_text.priors[seen], self.image_to_text.relevant[seen])
+        return {
+            "text_to_image": there.crossed(self.logits(model, said, None), size),
+            "image_to_text": back.crossed(np.ascontiguousarray(self.logits(model, None, seen).T), size),
+        }
+
+
+def _spread(count: int, most: int) -> NDArray[np.int64]:
+    """At most so many of `count` places, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
