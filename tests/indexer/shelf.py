@@ -15,9 +15,11 @@ from PIL import Image
 
 from indexer.sync import SyncOptions, sync
 from mmsearch.encoders.hashing import HashingEncoder
+from mmsearch.rerank.token_store import TokenStore, TokenStores
 from mmsearch.storage.catalog import Catalog
 from mmsearch.types import Filters, IndexSummary, Modality, Progress, Segment
 from mmsearch.vectors.stores import VectorStores
+from tests.indexer.projecting import ProjectingReranker
 from tests.media.pictures import encoded
 
 _clock = itertools.count(1_600_000_000_000_000_000, 1_000_000_000)
@@ -63,12 +65,22 @@ class Shelf:
     def __init__(self, library: Path) -> None:
         self.library = library
         self.encoder = CountingEncoder()
+        self.reranker: ProjectingReranker | None = None
 
     def sync(self, *paths: Path, progress: Callable[[Progress], None] | None = None, **options: Any) -> IndexSummary:
         """Index some paths."""
         stores = VectorStores(self.library / "vectors")
         with Catalog.open(self.library, create=True) as catalog:
-            summary = sync(paths, catalog, [self.encoder], stores, options=SyncOptions(**options), progress=progress)
+            summary = sync(
+                paths,
+                catalog,
+                [self.encoder],
+                stores,
+                rerankers={} if self.reranker is None else {self.encoder.id: self.reranker},
+                tokens=TokenStores(self.library / "tokens", catalog.library_id),
+                options=SyncOptions(**options),
+                progress=progress,
+            )
             for modality in Modality if catalog.encoders() else ():
                 assert stores(self.encoder, modality).pending(catalog.vector_source(self.encoder.id, modality)) == 0
             return summary
@@ -82,6 +94,25 @@ class Shelf:
             paths = [records[int(id_)].item.path for id_ in found]
             assert len(set(paths)) == len(paths)
             return {path: vector.tobytes() for path, vector in zip(paths, vectors, strict=True) if path is not None}
+
+    def token_store(self, modality: Modality = Modality.IMAGE) -> TokenStore:
+        """The tokens of photos, or of frames, as a process that searches opens them."""
+        with Catalog.open(self.library) as catalog:
+            return TokenStores(self.library / "tokens", catalog.library_id)(self.encoder, modality)
+
+    def tokens(self) -> dict[Path, list[bytes | None]]:
+        """The tokens of each photo, and those of the frames of each video; None for those that have none."""
+        found: dict[Path, list[bytes | None]] = {}
+        with Catalog.open(self.library) as catalog:
+            for modality in (Modality.IMAGE, Modality.VIDEO):
+                ids = catalog.select_segments(self.encoder.id, modality, Filters())
+                records = catalog.segments(ids.tolist())
+                there, tokens = self.token_store(modality).read(ids)
+                for id_, has, rows in zip(ids.tolist(), there, tokens, strict=True):
+                    path = records[id_].item.path
+                    assert path is not None
+                    found.setdefault(path, []).append(rows.tobytes() if has else None)
+        return found
 
     def names(self, root: Path) -> set[str]:
         """The paths of the indexed files below a folder."""

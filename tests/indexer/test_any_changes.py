@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmsearch.types import IndexSummary
+from tests.indexer.projecting import ProjectingReranker
 from tests.indexer.shelf import Shelf, picture, put, touch
 
 NAMES = ["a.png", "b.png", "x/c.png", "x/d.png", "x/y/e.png", "z/f.png", "g.png", "z/h.png"]
@@ -76,10 +77,13 @@ def _check(root: Path, shelf: Shelf, sync: Callable[[], IndexSummary], fresh: Pa
     files = _contents(root)
     good = {path: content for path, content in files.items() if content not in BAD}
     expected = Shelf(fresh)
+    expected.reranker = shelf.reranker
     expected.sync(root)
-    # The same files with the same embeddings and the same failures as in a library made afresh ...
+    # The same files with the same embeddings, tokens and failures as in a library made afresh ...
     assert shelf.vectors() == expected.vectors()
-    assert set(shelf.vectors()) == set(good)
+    assert shelf.tokens() == expected.tokens()
+    assert set(shelf.vectors()) == set(shelf.tokens()) == set(good)
+    assert all(None not in rows for rows in shelf.tokens().values())
     assert shelf.failures() == expected.failures()
     # ... every file counted once ...
     counted = summary.new + summary.changed + summary.moved + summary.copied + summary.unchanged
@@ -110,6 +114,7 @@ def test_a_run_after_any_changes_equals_a_fresh_index(
         top = Path(folder).resolve()
         root, shelf = top / "photos", _Remembering(top / "library")
         shelf.held = set()
+        shelf.reranker = ProjectingReranker()
         root.mkdir()
         put(root / "always.png", 99)
         for number, changes in enumerate(rounds):

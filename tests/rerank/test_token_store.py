@@ -162,7 +162,7 @@ def test_a_store_is_opened_once_for_each_encoder_and_modality(tmp_path: Path) ->
 )
 def test_rows_that_make_no_sense_are_refused(tmp_path: Path, ids: list[int], tokens: np.ndarray) -> None:
     store = opened(tmp_path)
-    with pytest.raises(ValueError, match="tokens|ids"):
+    with pytest.raises(ValueError, match=r"tokens|ids"):
         store.append(np.array(ids), tokens)
     assert len(store) == 0
 
