@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,9 @@ import numpy as np
 
 if TYPE_CHECKING:
     import onnx
+
+_UNIT = re.compile(r"/late/late\.(\d+)/")
+_LEARNED = 3
 
 __all__ = ["PATCHES", "add_patches", "add_patches_to"]
 
@@ -19,10 +23,11 @@ PATCHES = "patches"
 def add_patches(model: onnx.ModelProto) -> None:
     """Give a graph the output ``patches`` (n, places, width), row by row; one that has it stays as it is.
 
-    Of each place of the last map it is the map's channels, which tell what is there, and after them the channels of the
-    map at the cut, which still tell colours and edges: each the mean over the window of three by three that lies
-    around the place on that finer map. Both maps are in the graph in floating point, for the head reads their means;
-    the embeddings stay the same, bit for bit.
+    Of each place it is the channels of the map before the last three units, which tell what is there, and after them
+    the channels of the map at the cut, which still tell colours and edges: each the mean over the window of three by
+    three that lies around the place on that finer map. The last units themselves are left out: they learned from the
+    captions of the dual encoder's training, so that what they yield of its photos is better than of any others, and a
+    reranker that learns from the same photos would trust it too much. The embeddings stay the same, bit for bit.
 
     Raises:
         ValueError: The graph is no exported image tower.
@@ -33,7 +38,7 @@ def add_patches(model: onnx.ModelProto) -> None:
     graph = model.graph
     if any(output.name == PATCHES for output in graph.output):
         return
-    last, cut = _averaged(graph, "/late/"), _averaged(graph, "/early/")
+    last, cut = _before_learned(graph), _averaged(graph, "/early/")
     graph.initializer.append(numpy_helper.from_array(np.array([0, 0, -1], np.int64), f"{PATCHES}.shape"))
     pooled, both, rows = (f"{PATCHES}.{name}" for name in ("pooled", "both", "rows"))
     window = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1], "count_include_pad": 0}
@@ -63,6 +68,16 @@ def add_patches_to(file: Path) -> None:
     part = file.with_name(f"{file.name}.part")
     onnx.save(model, str(part))
     part.replace(file)
+
+
+def _before_learned(graph: onnx.GraphProto) -> str:
+    """The map that the first of the last three units takes; the first unit of all changes the grid and stays out."""
+    outputs = [node.output[0] for node in graph.node]
+    units = sorted({int(found.group(1)) for name in outputs if (found := _UNIT.search(name))})
+    if len(units) < 2:
+        raise ValueError("the graph does not tell its units apart")
+    unit = f"/late/late.{units[max(1, len(units) - _LEARNED)]}/"
+    return next(node.input[0] for node in graph.node if node.op_type == "Conv" and unit in node.output[0])
 
 
 def _averaged(graph: onnx.GraphProto, stage: str) -> str:

@@ -13,7 +13,7 @@ from mmsearch.errors import EncoderError, ModelMissingError
 from mmsearch.types import PatchFormat
 from tests.encoders import own_mini
 
-MAPS = {"last": "/backbone/late/late.6/Clip_output_0_DequantizeLinear_Output"}
+MAPS = {"last": "/backbone/late/late.3/Add_output_0_DequantizeLinear_Output"}
 MAPS["cut"] = "/backbone/early/early.15/Add_output_0_DequantizeLinear_Output"
 
 
@@ -58,9 +58,9 @@ def windows(cut: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
 
 
 def test_it_yields_a_grid_beside_each_embedding(mini: MiniEncoder, photos: list[np.ndarray]) -> None:  # type: ignore[type-arg]
-    assert mini.patches == PatchFormat(rows=9, columns=9, width=1400)
+    assert mini.patches == PatchFormat(rows=9, columns=9, width=328)
     embeddings, patches = mini.encode_images_with_patches(photos)
-    assert patches.shape == (5, 81, 1400)
+    assert patches.shape == (5, 81, 328)
     assert patches.dtype == np.float32
     np.testing.assert_array_equal(embeddings, mini.encode_images(photos))
     _, (alone,) = mini.encode_images_with_patches(photos[3:4])
@@ -69,7 +69,7 @@ def test_it_yields_a_grid_beside_each_embedding(mini: MiniEncoder, photos: list[
 
 def test_nothing_in_gives_nothing_out(mini: MiniEncoder) -> None:
     embeddings, patches = mini.encode_images_with_patches([])
-    assert (embeddings.shape, patches.shape) == ((0, 256), (0, 81, 1400))
+    assert (embeddings.shape, patches.shape) == ((0, 256), (0, 81, 328))
 
 
 def test_patches_lie_where_the_picture_has_them(mini: MiniEncoder) -> None:
@@ -96,16 +96,16 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
-def test_patches_are_the_last_map_and_windows_of_the_one_at_the_cut(
+def test_patches_are_the_map_before_what_learned_and_windows_of_the_one_at_the_cut(
     mini: MiniEncoder,
     photos: list[np.ndarray],  # type: ignore[type-arg]
 ) -> None:
     pytest.importorskip("onnx")
     last, cut = run(photos, MAPS["last"], MAPS["cut"])
-    assert (last.shape, cut.shape) == ((5, 1280, 9, 9), (5, 120, 17, 17))
+    assert (last.shape, cut.shape) == ((5, 208, 9, 9), (5, 120, 17, 17))
     _, patches = mini.encode_images_with_patches(photos)
-    np.testing.assert_array_equal(patches[:, :, :1280], last.reshape(5, 1280, 81).transpose(0, 2, 1))
-    np.testing.assert_allclose(patches[:, :, 1280:], windows(cut), rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(patches[:, :, :208], last.reshape(5, 208, 81).transpose(0, 2, 1))
+    np.testing.assert_allclose(patches[:, :, 208:], windows(cut), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.full
