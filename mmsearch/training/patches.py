@@ -75,9 +75,10 @@ def _before_learned(graph: onnx.GraphProto) -> str:
     outputs = [node.output[0] for node in graph.node]
     units = sorted({int(found.group(1)) for name in outputs if (found := _UNIT.search(name))})
     if len(units) < 2:
-        raise ValueError("the graph does not tell its units apart")
+        raise ValueError("the graph does not tell which map ends the stage of its late units")
     unit = f"/late/late.{units[max(1, len(units) - _LEARNED)]}/"
-    return next(node.input[0] for node in graph.node if node.op_type == "Conv" and unit in node.output[0])
+    found: str = next(node.input[0] for node in graph.node if node.op_type == "Conv" and unit in node.output[0])
+    return found
 
 
 def _averaged(graph: onnx.GraphProto, stage: str) -> str:
