@@ -139,7 +139,11 @@ def _unknown(id: str) -> UnknownEncoderError:
     import difflib
 
     from mmsearch.encoders.open_clip_source import FAMILY, known_tags
+    from mmsearch.encoders.reranker_source import is_reranker
 
+    if is_reranker(id):
+        hint = f"It may be a reranker; those read what a model has found: mmsearch query --reranker {id}"
+        return UnknownEncoderError(f"There is no encoder {id!r}.", hint=hint)
     tagged = [f"{model}/{tag}" for model, tags in known_tags().items() for tag in tags]
     matches = [f"{FAMILY}/{name}" for name in difflib.get_close_matches(id, tagged, n=3, cutoff=0.6)]
     matches = difflib.get_close_matches(id, ["mini"], cutoff=0.6) or matches

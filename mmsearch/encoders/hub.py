@@ -14,9 +14,9 @@ from mmsearch.encoders.model_folder import ModelFolder, ModelMeta, hub_folder, u
 from mmsearch.errors import MmsearchError, ModelMissingError, UnknownEncoderError, UsageError
 
 if TYPE_CHECKING:
-    from mmsearch.encoders.clap_source import ClapSource
     from mmsearch.encoders.mini_source import MiniSource
     from mmsearch.encoders.open_clip_source import OpenClipSource
+    from mmsearch.encoders.saved_source import SavedSource
 
 __all__ = ["ModelInfo", "list_models", "path", "pull", "remove"]
 
@@ -75,7 +75,8 @@ def pull(
     """Fetch a model unless it is there, check its weights and export its text tower; returns where its weights lie.
 
     Args:
-        model_id: As for `load_encoder`; one of the user's own files or folders is checked and exported only.
+        model_id: As for `load_encoder`, of which one of the user's own files or folders is checked and exported only,
+            or that of a published reranker, which is fetched only.
         offline: Never touch the network, as do ``$MMSEARCH_OFFLINE`` and ``$HF_HUB_OFFLINE``.
         notify: Called with a short sentence at each step.
         progress: Draw a progress bar on stderr while weights are fetched.
@@ -90,27 +91,33 @@ def pull(
     model_id = full_id(model_id)
     if model_id == "mini":
         return path(model_id)
+    from mmsearch.encoders import open_clip_weights, saved_weights
     from mmsearch.encoders.clap_source import ClapSource
     from mmsearch.encoders.mini import MiniEncoder
     from mmsearch.encoders.mini_source import MiniSource
+    from mmsearch.encoders.open_clip_source import OpenClipSource
+    from mmsearch.encoders.reranker_source import is_reranker
+    from mmsearch.encoders.saved_source import SavedSource
 
     source = _parsed(model_id)
     if isinstance(source, MiniSource):
         MiniEncoder(source=source).load()
         return source.folder
-    encoder: ClapEncoder | OpenClipEncoder
+    encoder: ClapEncoder | OpenClipEncoder | None = None
     if isinstance(source, ClapSource):
-        from mmsearch.encoders import clap_weights
         from mmsearch.encoders.clap import ClapEncoder
 
         encoder = ClapEncoder(source, offline=offline, notify=notify)
-        weights, _ = clap_weights.fetch_weights(source, offline=offline, notify=notify, progress=progress)
-    else:
-        from mmsearch.encoders import open_clip_weights
+    elif isinstance(source, OpenClipSource) and not is_reranker(source.id):
         from mmsearch.encoders.open_clip import OpenClipEncoder
 
         encoder = OpenClipEncoder(source, offline=offline, notify=notify)
+    if isinstance(source, SavedSource):
+        weights, _ = saved_weights.fetch_weights(source, offline=offline, notify=notify, progress=progress)
+    else:
         weights, _ = open_clip_weights.fetch_weights(source, offline=offline, notify=notify, progress=progress)
+    if encoder is None:
+        return weights
     meta = encoder.describe()
     if not Path(meta.weights.path).exists():  # they were deleted, and came back elsewhere
         encoder.adopt(weights)
@@ -153,6 +160,8 @@ def remove(model_id: str) -> int:
     if not folder.path.exists() and not pulled:
         if weights is None:
             raise _not_here(model_id)
+        if weights.is_relative_to(hub_folder()):
+            raise UsageError(f"The weights {weights} are those of another model too.", hint="Remove that one.")
         raise UsageError(f"The weights {weights} are not mmsearch's own.", hint="Delete them by hand if you want to.")
     freed = 0
     try:
@@ -183,17 +192,20 @@ def _installed(meta: ModelMeta) -> ModelInfo:
     return ModelInfo(meta.id, "installed", size, meta.dim, "; ".join(filter(None, notes)))
 
 
-def _parsed(model_id: str) -> OpenClipSource | ClapSource | MiniSource:
-    from mmsearch.encoders import clap_source, mini_source, open_clip_source
+def _parsed(model_id: str) -> OpenClipSource | SavedSource | MiniSource:
+    from mmsearch.encoders import clap_source, mini_source, open_clip_source, reranker_source
 
-    family = model_id.partition("/")[0]
-    if family == clap_source.FAMILY and "/" in model_id:
-        return clap_source.ClapSource.parse(model_id)
-    if family == mini_source.FAMILY and "/" in model_id:
-        return mini_source.MiniSource.parse(model_id)
-    if family != open_clip_source.FAMILY or "/" not in model_id:
+    families: dict[str, Callable[[str], OpenClipSource | SavedSource | MiniSource]] = {
+        clap_source.FAMILY: clap_source.ClapSource.parse,
+        mini_source.FAMILY: mini_source.MiniSource.parse,
+        open_clip_source.FAMILY: open_clip_source.OpenClipSource.parse,
+        reranker_source.COCA: reranker_source.coca_source,
+        reranker_source.BLIP: reranker_source.BlipSource.parse,
+    }
+    family, slash, _ = model_id.partition("/")
+    if family not in families or not slash:
         raise UnknownEncoderError(f"There is no model {model_id!r}.", hint="See what there is: mmsearch models list")
-    return open_clip_source.OpenClipSource.parse(model_id)
+    return families[family](model_id)
 
 
 def _places(model_id: str) -> tuple[ModelFolder, Path | None]:
@@ -209,12 +221,12 @@ def _places(model_id: str) -> tuple[ModelFolder, Path | None]:
         return folder, source.folder if source.folder.exists() else None
     if source.local is not None:
         return folder, source.local if source.local.exists() else None
-    from mmsearch.encoders import clap_weights, open_clip_weights
-    from mmsearch.encoders.clap_source import ClapSource
+    from mmsearch.encoders import open_clip_weights, saved_weights
+    from mmsearch.encoders.saved_source import SavedSource
 
     try:
-        if isinstance(source, ClapSource):
-            found = clap_weights.find_weights(source)
+        if isinstance(source, SavedSource):
+            found = saved_weights.find_weights(source)
         else:
             found = open_clip_weights.find_weights(source)
     except MmsearchError:  # without the family's package nobody knows where its weights would be
@@ -229,6 +241,8 @@ def _pulled(model_id: str, weights: Path | None) -> list[Path]:
         return []
     repository = hub / weights.relative_to(hub).parts[0]
     others = [Path(meta.weights.path) for meta in ModelFolder.described() if meta.id != model_id]
+    if weights in others:  # an encoder and a reranker can be of one model
+        return []
     if any(other.is_relative_to(repository) for other in others):
         return [weights.resolve(), weights]  # the file alone, for another model has its weights beside it
     locks = hub / ".locks" / repository.name

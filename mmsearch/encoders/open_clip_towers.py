@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from mmsearch.encoders.precision import Precision, choose_device, choose_precision
+from mmsearch.encoders.torch_pixels import PixelBatches
 from mmsearch.encoders.torch_tower import BatchTower
 from mmsearch.types import PatchFormat
 
@@ -44,10 +45,7 @@ class ImageTower(BatchTower):
         super().__init__("image", place, choose_precision(precision, place), batches=_BATCHES, each=_EACH)
         transform = loaded.transform
         self._size = transform.height, transform.width
-        # (x / 255 - mean) / std as one product and one sum over the channels
-        deviation = torch.tensor(transform.std, dtype=torch.float32) * 255
-        self._scale = (1 / deviation).to(self.device)
-        self._shift = (-torch.tensor(transform.mean, dtype=torch.float32) * 255 / deviation).to(self.device)
+        self._pixels = PixelBatches(transform, self.device, self._type)
         visual: Any = loaded.model.visual
         self._tower = self._place(visual)
         if self.device.type != "mps":
@@ -57,7 +55,7 @@ class ImageTower(BatchTower):
 
             probe = np.random.default_rng(0).integers(0, 256, (2, *self._size, 3), np.uint8)
             with torch.inference_mode():
-                self._tower = pack(self._tower, self._batch([*probe]))
+                self._tower = pack(self._tower, self._pixels([*probe]))
 
     @cached_property
     def patches(self) -> PatchFormat | None:
@@ -65,8 +63,8 @@ class ImageTower(BatchTower):
         probe = np.random.default_rng(0).integers(0, 256, (1, *self._size, 3), np.uint8)
         try:
             with torch.inference_mode():
-                expected = self._embeddings(self._tower(self._batch([*probe])))
-                got, map_ = self._both(self._batch([*probe]))
+                expected = self._embeddings(self._tower(self._pixels([*probe])))
+                got, map_ = self._both(self._pixels([*probe]))
         except (AssertionError, AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
             return None  # towers of timm differ in what they can do, and in how they say that they cannot
         if map_.ndim != 4 or functional.cosine_similarity(got, expected).item() < _LEAST_COSINE:
@@ -88,12 +86,12 @@ class ImageTower(BatchTower):
 
     def _forward(self, things: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            rows: NDArray[np.float32] = self._embeddings(self._tower(self._batch(things))).cpu().numpy()
+            rows: NDArray[np.float32] = self._embeddings(self._tower(self._pixels(things))).cpu().numpy()
         return rows
 
     def _forward_both(self, things: Sequence[NDArray[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         with torch.inference_mode():
-            embeddings, map_ = self._both(self._batch(things))
+            embeddings, map_ = self._both(self._pixels(things))
             places = map_.flatten(2).transpose(1, 2)  # (n, width, rows, columns) -> (n, places, width)
             return embeddings.cpu().numpy(), places.float().cpu().contiguous().numpy()
 
@@ -109,9 +107,3 @@ class ImageTower(BatchTower):
     def _embeddings(output: Any) -> torch.Tensor:
         features = output[0] if isinstance(output, tuple) else output  # CoCa returns its tokens as well
         return functional.normalize(features.float(), dim=-1)
-
-    def _batch(self, images: Sequence[NDArray[Any]]) -> torch.Tensor:
-        pixels = torch.from_numpy(np.stack(images)).to(self.device, non_blocking=True)  # (n, h, w, 3) uint8
-        batch = torch.addcmul(self._shift, pixels.float(), self._scale)
-        batch = batch.to(self._type).permute(0, 3, 1, 2)  # (n, h, w, 3) -> (n, 3, h, w), channels last in memory
-        return batch.contiguous() if self.device.type == "mps" else batch

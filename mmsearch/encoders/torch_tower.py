@@ -1,4 +1,4 @@
-"""Prepared pictures or sounds in, embeddings out, by a tower in torch: in batches that fit into memory."""
+"""Prepared pictures or sounds in, embeddings out, by a network in torch: in batches that fit into memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmsearch.errors import EncoderError
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["BatchTower", "TorchTextTower"]
+__all__ = ["BatchTower", "Batched", "TorchTextTower"]
 
 _LARGEST = 8  # so many batches at once, for a caller that asks for more than one
 _TEXTS = 64
@@ -26,11 +26,11 @@ _Compute = Callable[[Sequence[Any]], Sequence[NDArray[np.float32]]]
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
 
 
-class BatchTower(ABC):
-    """A tower on one device; on the processor a batch is shared out among workers.
+class Batched:
+    """A network on one device; on the processor a batch is shared out among workers.
 
     Args:
-        thing: What it embeds, one of them, such as ``image``.
+        thing: What it takes, one of them, such as ``image``.
         device: Where it runs.
         precision: Of its weights.
         batches: How many things it likes to get at once by the kind of the device; on the processor at least so many.
@@ -47,19 +47,6 @@ class BatchTower(ABC):
         batch = batches[device.type]
         self.batch_size = max(batch, each * self._workers.count) if self._workers else batch
         self._largest = _LARGEST * self.batch_size  # a caller that asks for more is served in parts
-
-    @abstractmethod
-    def _forward(self, things: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-        """Embed one batch: (n, dim) float32, rows L2-normalised."""
-
-    def encode(self, things: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-        """Embed n prepared things: (n, dim) float32, rows L2-normalised.
-
-        Raises:
-            EncoderError: The tower failed, also with a single one, or gave something that is not a number.
-        """
-        (embeddings,) = self._in_batches(things, lambda batch: (self._forward(batch),))
-        return embeddings
 
     def _in_batches(self, things: Sequence[NDArray[Any]], compute: _Compute) -> list[NDArray[np.float32]]:
         """What a pass of the tower gives for n things, at least one.
@@ -117,6 +104,23 @@ class BatchTower(ABC):
                     f"The memory of {self.device} does not hold a single {self._thing}.", hint="Choose the device cpu."
                 ) from error
             return None
+
+
+class BatchTower(Batched, ABC):
+    """A tower on one device; see `Batched`."""
+
+    @abstractmethod
+    def _forward(self, things: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Embed one batch: (n, dim) float32, rows L2-normalised."""
+
+    def encode(self, things: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Embed n prepared things: (n, dim) float32, rows L2-normalised.
+
+        Raises:
+            EncoderError: The tower failed, also with a single one, or gave something that is not a number.
+        """
+        (embeddings,) = self._in_batches(things, lambda batch: (self._forward(batch),))
+        return embeddings
 
 
 class TorchTextTower:

@@ -264,7 +264,7 @@ def test_what_is_not_a_number_is_an_error(tiny: OpenClipEncoder) -> None:
 
     tower = tiny._image_tower()
     with torch.inference_mode():
-        tower._shift = tower._shift * float("nan")
+        tower._pixels.shift = tower._pixels.shift * float("nan")
     with pytest.raises(EncoderError, match="no numbers") as caught:
         tiny.encode_images([tiny.prepare_image(picture())])
     assert "fp32" in str(caught.value.hint)

@@ -26,6 +26,16 @@ def architecture(**text: Any) -> dict[str, Any]:
     }
 
 
+def coca() -> dict[str, Any]:
+    """The configuration of a tiny CoCa on the same pictures."""
+    config = architecture(context_length=76, embed_cls=True, output_tokens=True)
+    config["vision_cfg"] |= {"attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True}
+    # Pictures come to the decoder in the width of the embeddings.
+    config["embed_dim"] = 32
+    config["multimodal_cfg"] = {"context_length": 76, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
+    return {**config, "custom_text": True}
+
+
 def register(folder: Path) -> Path:
     """Make the architecture known to open_clip by name; returns its configuration file."""
     import open_clip
@@ -51,14 +61,18 @@ def save_repository(
 def save_weights(file: Path, config: dict[str, Any] | None = None, *, seed: int = 0) -> Path:
     """Write seeded random weights of the architecture."""
     import torch
-    from open_clip import CLIP, CustomTextCLIP
+    from open_clip import CLIP, CoCa, CustomTextCLIP
     from safetensors.torch import save_file
 
     options = dict(architecture() if config is None else config)
     kind = CustomTextCLIP if options.pop("custom_text", False) else CLIP
+    if "multimodal_cfg" in options:
+        kind = CoCa
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = kind(**options)
+        if kind is CoCa:  # what it leaves as the memory was
+            torch.nn.init.normal_(model.text_decoder.text_projection, std=0.5)
         # Twice the usual spread: two layers of small weights would hardly tell one text from another.
         state = {
             name: (value * 2 if value.ndim > 1 else value).contiguous() for name, value in model.state_dict().items()

@@ -8,26 +8,6 @@ from pathlib import Path
 MEAN, STD = [0.48, 0.46, 0.41], [0.27, 0.26, 0.28]
 WORDS = ("a", "dog", "cat", "on", "the", "beach", "two", "red", "bicycles", "in", "rain", "and", "thunder", "##s")
 MORE = ("is", "it", "not", ",", ".")
-    "a",
-    "dog",
-    "cat",
-    "on",
-    "the",
-    "beach",
-    "two",
-    "red",
-    "bicycles",
-    "in",
-    "rain",
-    "and",
-    "thunder",
-    "is",
-    "it",
-    "not",
-    ",",
-    ".",
-    "##s",
-]
 SIZE = 48
 
 
