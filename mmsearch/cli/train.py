@@ -15,13 +15,16 @@ from mmsearch.cli.output import note, notes, write_lines
 from mmsearch.cli.parameters import PlainCommand, PlainGroup
 from mmsearch.cli.train_passages import EXAMPLES as PASSAGE_EXAMPLES
 from mmsearch.cli.train_passages import train_passages
+from mmsearch.cli.train_reranker import EXAMPLES as RERANKER_EXAMPLES
+from mmsearch.cli.train_reranker import train_reranker
 from mmsearch.cli.train_sound import EXAMPLES as SOUND_EXAMPLES
 from mmsearch.cli.train_sound import require_training, train_sound
+from mmsearch.cli.training_data import read_data
 from mmsearch.config import DEFAULT_MODEL
 from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
-    from mmsearch.training.dual_encoder import Data, Report
+    from mmsearch.training.dual_encoder import Report
     from mmsearch.training.recipe import Recipe
 
 __all__ = ["app"]
@@ -41,10 +44,11 @@ captions.csv says what is in your photos, a line for each caption:
 \b
 The first line fits the built-in model to them, the second tells how well it
 does now, the third uses it. Cut off? Run the same command again: it goes on
-where it was. For a model that hears:
+where it was. For a model that hears, and for what reads the best hits again:
 
 \b
   mmsearch train sound ./sounds --out ./my-model
+  mmsearch train reranker captions.csv --images ./photos --out ./my-reranker
 """
 
 _EXAMPLES = """\b
@@ -73,6 +77,7 @@ def train() -> None:
 
 
 app.command("sound", cls=PlainCommand, epilog=SOUND_EXAMPLES)(train_sound)
+app.command("reranker", cls=PlainCommand, epilog=RERANKER_EXAMPLES)(train_reranker)
 app.command("passages", cls=PlainCommand, epilog=PASSAGE_EXAMPLES)(train_passages)
 
 
@@ -187,7 +192,7 @@ def dual_encoder(
         "precision": number,
     }
     fastest = choose_precision(None, where)
-    read = _read(data, images, dev, dev_images, seed)
+    read = read_data(data, images, dev, dev_images, seed)
     torch.manual_seed(seed)
     keep_freed_memory()
     with progress_display(sys.stderr, describe(sys.stderr)) as progress:
@@ -240,32 +245,6 @@ def _check(model: str, backbone: Path | None, sentences: Path | None, lock: str,
         raise UsageError("--lock is for open_clip models.", hint="For mini, see --text-layers.")
     if loss not in ("infonce", "sigmoid", "hinges"):
         raise UsageError(f"There is no loss {loss!r}.", hint="Choose infonce, sigmoid or hinges.")
-
-
-def _read(sources: list[Path], images: Path | None, dev: Path | None, dev_images: Path | None, seed: int) -> Data:
-    """The pictures and captions, without those that cannot be read."""
-    from mmsearch.present.report import failure_lines
-    from mmsearch.training.datasets import check_images, join, read_dataset, split
-    from mmsearch.training.dual_encoder import Data
-
-    found = join(read_dataset(source, images) for source in sources)
-    if dev is None:
-        found, measured = split(found, min(0.1, 1000 / max(1, len(found.images))), seed)
-    else:
-        measured = read_dataset(dev, dev_images)
-    kept = []
-    for part in (found, measured):
-        good, failures = check_images(part)
-        if failures:
-            notes([f"Left out, since it cannot be read: {line}" for line in failure_lines(failures)])
-        kept.append(good)
-    if len(kept[0].images) < 2 or not kept[1].images:
-        raise UsageError("There are too few readable pictures to train on.", hint="Give more, or a set with --dev.")
-    note(
-        f"Learning from {len(kept[0].images):,} pictures with {len(kept[0].captions):,} captions, "
-        f"measuring with {len(kept[1].images):,} others."
-    )
-    return Data(kept[0], kept[1])
 
 
 def _with(recipe: Recipe, chosen: dict[str, Any], fastest: str) -> Recipe:

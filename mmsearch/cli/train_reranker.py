@@ -1,0 +1,174 @@
+"""``mmsearch train reranker``: captioned pictures and a model -> what reads the best hits of that model again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmsearch.cli.options import Device, Fresh, Json, Offline, Seed, TrainingPrecision
+from mmsearch.cli.output import note, notes, write_lines
+from mmsearch.cli.train_sound import require_training
+from mmsearch.cli.training_data import read_data
+from mmsearch.config import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from mmsearch.training.reranker import RerankReport
+
+__all__ = ["EXAMPLES", "train_reranker"]
+
+EXAMPLES = """\b
+Examples:
+  mmsearch train reranker captions.csv --images ./photos --out ./my-reranker
+  mmsearch train reranker ./flickr8k/train --dev ./flickr8k/dev --out ./for-clip \\
+      --model open_clip/ViT-B-32/laion2b_s34b_b79k
+  mmsearch train reranker ./flickr8k/train --dev ./flickr8k/dev --out ./plain \\
+      --layers 0 --epochs 8
+
+\b
+DATA is what mmsearch train dual-encoder takes. OUT gets reranker.safetensors
+(for --reranker of index and query), metrics.jsonl, training.png and
+report.json. Cut off? Run the same command again: it goes on where it was.
+"""
+
+
+def train_reranker(
+    data: Annotated[list[Path], typer.Argument(metavar="DATA", show_default=False, hidden=True)],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", show_default=False, help="Where the reranker goes.")],
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", metavar="DIR", show_default=False, help="The pictures, if not beside the captions."),
+    ] = None,
+    dev: Annotated[
+        Path | None,
+        typer.Option(
+            "--dev", metavar="DATA", show_default=False, help="What to measure with. Otherwise a tenth is kept apart."
+        ),
+    ] = None,
+    dev_images: Annotated[
+        Path | None, typer.Option("--dev-images", metavar="DIR", show_default=False, help="The pictures of --dev.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", metavar="ID", help="Whose hits it reads: mini, open_clip/... or a folder.")
+    ] = DEFAULT_MODEL,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", metavar="N", show_default=False, help="How often it sees each picture.")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", metavar="N", show_default=False, help="Pictures a batch.")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option("--rate", metavar="X", show_default=False, help="Highest learning rate.")
+    ] = None,
+    views: Annotated[
+        int | None,
+        typer.Option("--views", metavar="N", show_default=False, help="Views of a picture: crops, mirrored; 1: as is."),
+    ] = None,
+    hard: Annotated[
+        float | None,
+        typer.Option("--hard", metavar="X", show_default=False, help="Share of a batch from the others' shortlists."),
+    ] = None,
+    distorted: Annotated[
+        int | None,
+        typer.Option("--distorted", metavar="N", show_default=False, help="Captions a batch made wrong; 0: none."),
+    ] = None,
+    side: Annotated[
+        int | None,
+        typer.Option("--side", metavar="N", show_default=False, help="Tokens of a picture: N x N at most."),
+    ] = None,
+    dim: Annotated[
+        int | None, typer.Option("--dim", metavar="N", show_default=False, help="Numbers of a token, a byte each.")
+    ] = None,
+    layers: Annotated[
+        int | None,
+        typer.Option("--layers", metavar="N", show_default=False, help="Of cross-attention; 0 leaves it out."),
+    ] = None,
+    gate: Annotated[
+        bool, typer.Option("--gate/--no-gate", help="Mix what words found with the view of the whole.")
+    ] = True,
+    depth: Annotated[
+        int | None,
+        typer.Option("--depth", metavar="N", show_default=False, help="Layers that words go through first; 0: all."),
+    ] = None,
+    seed: Seed = 0,
+    precision: TrainingPrecision = None,
+    device: Device = None,
+    fresh: Fresh = False,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> int:
+    """Train a reranker: it reads words and picture together.
+
+    The model itself stays as it is. Of every picture some tokens are kept when it is indexed, and a query's best hits
+    are put in a better order by them.
+    """
+    require_training()
+
+    import dataclasses
+
+    from mmsearch.encoders import load_encoder
+    from mmsearch.encoders.precision import check_device, check_precision, choose_device, choose_precision
+    from mmsearch.present.progress import progress_display
+    from mmsearch.present.terminal import describe
+    from mmsearch.training.memory import keep_freed_memory
+    from mmsearch.training.place import Place
+    from mmsearch.training.reranker import RerankRecipe
+    from mmsearch.training.reranker import train_reranker as train
+
+    where = choose_device(check_device(None if device == "auto" else device))
+    number = check_precision(None if precision == "auto" else precision) or choose_precision(None, where)
+    encoder = load_encoder(model, device=device, offline=offline, notify=note)
+    chosen = {
+        "epochs": epochs,
+        "batch": batch,
+        "rate": rate,
+        "views": views,
+        "hard": hard,
+        "distorted": distorted,
+        "side": side,
+        "dim": dim,
+        "layers": layers,
+        "depth": depth,
+    }
+    given = {name: value for name, value in chosen.items() if value is not None}
+    recipe = dataclasses.replace(RerankRecipe(gate=gate, precision=number, seed=seed), **given)  # type: ignore[arg-type]
+    read = read_data(data, images, dev, dev_images, seed)
+    keep_freed_memory()
+    with progress_display(sys.stderr, describe(sys.stderr)) as progress:
+        place = Place(out, str(where), fresh, progress, note)
+        try:
+            report = train(encoder, read, recipe, place)
+        except KeyboardInterrupt:
+            note("The last checkpoint is kept. To go on, run the same command again.")
+            raise
+    if as_json:
+        from mmsearch.present.jsonl import json_line
+
+        write_lines([json_line(report.to_dict())])
+    else:
+        write_lines(_lines(report))
+    notes([f"Figures of each step: {place.metrics}", f"Their plot: {place.plot}"])
+    notes([f"To use it: mmsearch index ./photos --model {model} --reranker {report.file}"])
+    return 0
+
+
+def _lines(report: RerankReport) -> Iterator[str]:
+    from mmsearch.present.report import columns
+
+    yield f"{report.reranker}: learned from {report.photos:,} pictures, {report.captions:,} captions"
+    yield f"{report.token_bytes:,} bytes of tokens a picture"
+    rows: list[tuple[str, ...]] = [("on the dev set", "recall@1", "recall@5", "recall@10", "MRR")]
+    for side in ("text_to_image", "image_to_text"):
+        name = side.replace("_", " ")
+        for when, figures in (
+            ("not reranked", report.before),
+            *((f"best {size} reranked", found) for size, found in report.after.items()),
+            ("reranked by words and tokens alone", report.alone),
+        ):
+            own = figures[side]
+            shares = [f"{100 * own[f'recall@{k}']:.1f} %" for k in (1, 5, 10)]
+            rows.append((f"{name}, {when}", *shares, f"{own['mrr']:.3f}"))
+    yield from columns(rows)
