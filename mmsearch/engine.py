@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mmsearch.config import DEFAULT_MODEL, find_library
 from mmsearch.errors import EncoderMismatchError, LibraryNotFoundError, QueryError, UsageError
+from mmsearch.files import written
 from mmsearch.query.language import Query, Term, parse
-from mmsearch.rerank import load_reranker
+from mmsearch.rerank import load_reranker, own_file
 from mmsearch.rerank.token_store import TokenStores
-from mmsearch.retrieval import Retriever
+from mmsearch.retrieval import SHORTLIST, Retriever
 from mmsearch.storage.catalog import Catalog
 from mmsearch.types import Filters, Hit, IndexSummary, LibraryStatus, Modality, Progress, TokenSummary
 from mmsearch.vectors.stores import VectorStores
@@ -43,10 +44,13 @@ class SearchEngine:
     Opening reads the catalog's header only. Towers and index files load when they are first used.
     """
 
-    def __init__(self, catalog: Catalog, encoders: Sequence[Encoder]) -> None:
-        """Compose an engine from an open catalog and encoders that it belongs to."""
+    def __init__(
+        self, catalog: Catalog, encoders: Sequence[Encoder], reranker: str | os.PathLike[str] | None = None
+    ) -> None:
+        """Compose an engine from an open catalog, encoders that it belongs to, and a reranker, see `open`."""
         self.catalog = catalog
         self.encoders = tuple(encoders)
+        self._reranker = reranker
         self._resources = ExitStack()
         self._resources.callback(catalog.close)
 
@@ -61,6 +65,7 @@ class SearchEngine:
         offline: bool = False,
         device: str | None = None,
         precision: str | None = None,
+        reranker: str | os.PathLike[str] | None = None,
         notify: Callable[[str], None] | None = None,
     ) -> Self:
         """Open a library.
@@ -75,6 +80,8 @@ class SearchEngine:
             offline: Never fetch a model.
             device: Where the encoder runs, such as ``cuda``; chosen by the machine when None.
             precision: ``fp32``, ``fp16`` or ``bf16``; chosen by the machine when None.
+            reranker: The file of a reranker, or ``coca/...`` or ``blip/...``; None takes the one that the library was
+                given when it was indexed, else the built-in one for ``mini``.
             notify: Called with a sentence before something that takes long, such as fetching a model.
 
         Raises:
@@ -113,7 +120,7 @@ class SearchEngine:
         except BaseException:
             catalog.close()
             raise
-        return cls(catalog, list(wanted.values()))
+        return cls(catalog, list(wanted.values()), reranker)
 
     def close(self) -> None:
         """Close the catalog; the engine cannot be used afterwards."""
@@ -142,12 +149,16 @@ class SearchEngine:
 
     @cached_property
     def _rerankers(self) -> dict[str, Reranker]:
-        found = {encoder.id: load_reranker(None, encoder) for encoder in self.encoders}
+        found = {
+            encoder.id: load_reranker(self._reranker, encoder, library=self.library)
+            for encoder in self.encoders
+            if Modality.IMAGE in encoder.modalities
+        }
         return {id_: reranker for id_, reranker in found.items() if reranker is not None}
 
     @cached_property
     def _retriever(self) -> Retriever:
-        return Retriever(self.catalog, self.encoders, self._stores)
+        return Retriever(self.catalog, self.encoders, self._stores, self._tokens)
 
     def search(
         self,
@@ -156,6 +167,7 @@ class SearchEngine:
         *,
         modalities: Iterable[Modality | str] | None = None,
         rerank: bool | None = None,
+        shortlist: int = SHORTLIST,
     ) -> list[Hit]:
         """Find the items that match best.
 
@@ -165,22 +177,45 @@ class SearchEngine:
             k: How many hits, at least 1.
             modalities: Only items of these kinds, or found by such a part: ``text`` finds the captions of photos, and
                 ``audio`` the sound of videos, too. All when None.
-            rerank: Re-read the best hits with a cross-encoder; None does so where the library has one.
+            rerank: Put the best hits in a better order by reading words and pictures together; None does so where the
+                library has a reranker and tokens for it.
+            shortlist: How many segments of each modality are read again.
 
         Returns:
             At most k hits, best first, one for each item, with its other good segments folded under the best.
 
         Raises:
-            UsageError: k is below 1, a modality does not exist, or reranking was asked for where there is no reranker.
+            UsageError: k or the shortlist is below 1, a modality does not exist, or reranking was asked for where there
+                is no reranker, or are no tokens for it.
             QueryError: The query cannot be read.
             EncoderError: The encoder failed.
         """
         if k < 1:
             raise UsageError(f"k must be at least 1, not {k}.")
+        if shortlist < 1:
+            raise UsageError(f"The shortlist must hold at least 1, not {shortlist}.")
+        rerankers = {} if rerank is False else self._rerankers
         if rerank:
+            self._check_reranking()
+        return self._retriever.search(_read(query), k, modalities, rerankers=rerankers, shortlist=shortlist)
+
+    def _check_reranking(self) -> None:
+        """See that something can be read again."""
+        if not self._rerankers:
             names = " and ".join(encoder.id for encoder in self.encoders)
-            raise UsageError(f"There is no reranker for the model {names}.", hint="Leave --rerank out.")
-        return self._retriever.search(_read(query), k, modalities)
+            raise UsageError(
+                f"There is no reranker for the model {names}.", hint="Train one: mmsearch train reranker --help"
+            )
+        for encoder in self.encoders:
+            reranker = self._rerankers.get(encoder.id)
+            if reranker is None:
+                continue
+            manifests = [self._tokens(encoder, modality).manifest for modality in (Modality.IMAGE, Modality.VIDEO)]
+            if reranker.tokens is None or any(found and found.reranker == reranker.id for found in manifests):
+                return
+        raise UsageError(
+            f"The library {self.library} has no tokens for the reranker.", hint="Make them: mmsearch rebuild --tokens"
+        )
 
     def index(
         self,
@@ -210,6 +245,7 @@ class SearchEngine:
                 # A model whose weights do not load must not claim the library for itself.
                 for encoder in self.encoders:
                     _try(encoder)
+            self._keep_reranker()
             return sync(
                 [Path(path) for path in paths],
                 self.catalog,
@@ -220,6 +256,16 @@ class SearchEngine:
                 options=options,
                 progress=progress,
             )
+
+    def _keep_reranker(self) -> None:
+        """Keep a reranker that was given as a file in the library, so that it is there wherever the library goes."""
+        for encoder in self.encoders:
+            reranker = self._rerankers.get(encoder.id) if self._reranker is not None else None
+            if reranker is not None and reranker.tokens is not None:
+                target, given = own_file(self.library, encoder.id), Path(os.fspath(self._reranker or ""))
+                if not (target.exists() and target.samefile(given)):
+                    with written(target) as stream:
+                        stream.write(given.read_bytes())
 
     def rebuild(self, *, kind: str = "auto") -> tuple[dict[str, Any], ...]:
         """Make the vector indexes anew from the catalog.

@@ -63,6 +63,15 @@ def index(
             help="Keep what a reranker reads of each photo and frame, up to 16 KB of it.",
         ),
     ] = True,
+    reranker: Annotated[
+        Path | None,
+        typer.Option(
+            "--reranker",
+            metavar="FILE",
+            show_default=False,
+            help="A reranker made by mmsearch train reranker; the library keeps it.",
+        ),
+    ] = None,
     batch_size: Annotated[
         int | None,
         typer.Option("--batch-size", metavar="N", show_default=False, help="Segments that go through a model at once."),
@@ -109,6 +118,7 @@ def index(
             offline=offline,
             device=device,
             precision=precision,
+            reranker=reranker,
             notify=note,
         ) as engine,
         progress_display(sys.stderr, describe(sys.stderr)) as progress,

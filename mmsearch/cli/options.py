@@ -16,6 +16,7 @@ __all__ = [
     "Models",
     "Offline",
     "Precision",
+    "Reranker",
     "Seed",
     "TrainingPrecision",
     "command_app",
@@ -41,6 +42,15 @@ Models = Annotated[
         metavar="ID",
         show_default=False,
         help="A model from: mmsearch models list. Several can be given, each for what it can embed.",
+    ),
+]
+Reranker = Annotated[
+    str | None,
+    typer.Option(
+        "--reranker",
+        metavar="FILE|ID",
+        show_default=False,
+        help="Another reranker: a file made by mmsearch train reranker, blip/... or coca/...",
     ),
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Never fetch a model.")]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmsearch.cli.options import Json, Library, Model, command_app
+from mmsearch.cli.options import Json, Library, Model, Reranker, command_app
 from mmsearch.cli.output import note, write, write_bytes, write_lines
 from mmsearch.cli.parameters import PlainCommand
 from mmsearch.errors import UsageError
@@ -30,6 +30,7 @@ Examples:
   mmsearch query dog + ./pool.jpg - leash
   mmsearch query 2:dog + beach
   mmsearch query - < photo.jpg
+  mmsearch query "a man walking a dog" --shortlist 300
   mmsearch query sunset --print0 | xargs -0 cp -t ./sunsets
 
 \b
@@ -74,6 +75,10 @@ def query(
         bool | None,
         typer.Option("--rerank/--no-rerank", show_default=False, help="Re-read the best hits; by itself if possible."),
     ] = None,
+    shortlist: Annotated[
+        int, typer.Option("--shortlist", metavar="N", help="How many of the best hits are re-read.")
+    ] = 100,
+    reranker: Reranker = None,
     segments: Annotated[
         bool, typer.Option("--segments", help="Each place of an item that matches on a line of its own.")
     ] = False,
@@ -93,8 +98,12 @@ def query(
     """
     if as_json + paths + print0 > 1:
         raise UsageError("Only one of --json, --paths and --print0 can be given.", hint="See: mmsearch query --help")
+    if shortlist < 1:
+        raise UsageError(f"--shortlist must be at least 1, not {shortlist}.", hint="Leave it out for 100.")
     if k < 1:
         raise UsageError(f"-k must be at least 1, not {k}.", hint='For example: mmsearch query "a dog" -k 10')
+    if reranker is not None and rerank is None:
+        rerank = True  # it was named to be used
     modalities = None if types is None else [name.strip() for name in types.split(",")]
 
     # One query multiplies small matrices: waking more threads for them costs more than it gains. NumPy reads this when
@@ -106,8 +115,14 @@ def query(
 
     wanted = parse(terms, stdin=_standard_input)
     # A query never goes to the network: it says which command fetches the model instead.
-    with SearchEngine.open(library, model=model, offline=True, notify=note) as engine:
-        hits = engine.search(wanted, k, modalities=modalities, rerank=rerank)
+    with SearchEngine.open(library, model=model, offline=True, reranker=reranker, notify=note) as engine:
+        hits = engine.search(
+            wanted,
+            k,
+            modalities=modalities,
+            rerank=rerank or (True if reranker is not None else rerank),
+            shortlist=shortlist,
+        )
     if not hits:
         note("No match.")
         note("To see what the library holds: mmsearch status")

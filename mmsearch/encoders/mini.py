@@ -125,7 +125,7 @@ class MiniEncoder:
             ModelMissingError: They are not, or do not.
         """
         self._image_tower()
-        self._text_tower()
+        self.text_tower()
         if self.sound is not None:
             self._sound_tower()
 
@@ -194,7 +194,7 @@ class MiniEncoder:
         Raises:
             ModelMissingError: The weights are not there.
         """
-        return self._text_tower().encode(texts)
+        return self.text_tower().encode(texts)
 
     def encode_passages(self, passages: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts that are to be found: many at a time, in ONNX Runtime; those beyond the token limit are cut.
@@ -248,8 +248,8 @@ class MiniEncoder:
             hint="Train an audio tower for it: mmsearch train sound --help",
         )
 
-    def _text_tower(self) -> TextTower:
-        """The text tower, loaded at first use."""
+    def text_tower(self) -> TextTower:
+        """The text tower itself, loaded at first use; raises `ModelMissingError` where its weights are not there."""
         with self._lock:
             if self._texts is None:
                 tower = TextTower(self._models, hint=self._hint)
@@ -259,7 +259,7 @@ class MiniEncoder:
 
     def _passage_tower(self) -> PassageTower:
         """The text tower for passages, loaded at first use."""
-        texts = self._text_tower()
+        texts = self.text_tower()
         with self._lock:
             if self._passages is None:
                 from mmsearch.encoders.mini_passages import PassageTower

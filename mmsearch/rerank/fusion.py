@@ -21,6 +21,8 @@ from mmsearch.types import RerankCandidate, RerankTerm, TokenFormat
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mmsearch.encoders.mini import MiniEncoder
+
 __all__ = ["FORMAT", "FusionReranker", "FusionSettings", "Reading"]
 
 FORMAT = "mmsearch-reranker-1"
@@ -88,12 +90,13 @@ class FusionReranker:
 
     Args:
         file: Its weights, ``.safetensors``.
+        mini: The built-in encoder where it is loaded anyway: its text tower reads the words.
 
     Raises:
         ModelMissingError: The file is not there, or holds something else.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, mini: MiniEncoder | None = None) -> None:
         arrays, metadata = read_safetensors(file, hint=_HINT)
         try:
             self.settings = settings = FusionSettings.from_metadata(metadata)
@@ -105,7 +108,7 @@ class FusionReranker:
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise ModelMissingError(f"{file} holds no reranker that can be read.", hint=_HINT) from error
         self.id = f"{settings.encoder}-reranker@{digest[:8]}"
-        self._words = WordReader(settings.depth)
+        self._words = WordReader(settings.depth, mini)
 
     @property
     def tokens(self) -> TokenFormat:

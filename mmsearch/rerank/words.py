@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmsearch.encoders.mini import MODELS
-from mmsearch.encoders.mini_text import TextTower
+from mmsearch.encoders.mini import MiniEncoder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,13 +45,12 @@ class WordReader:
 
     Args:
         depth: Layers of the tower that they go through; all when 0.
-        models: The folder of its weights.
+        mini: The built-in encoder, where it is loaded anyway.
     """
 
-    def __init__(self, depth: int = 0, models: Path = MODELS) -> None:
+    def __init__(self, depth: int = 0, mini: MiniEncoder | None = None) -> None:
         self._depth = depth
-        self._models = models
-        self._tower: TextTower | None = None
+        self._mini = mini or MiniEncoder()
 
     def read(self, sentences: Sequence[str]) -> Words:
         """Read n sentences, at least one; of a long one only the first words count.
@@ -62,9 +59,7 @@ class WordReader:
             ModelMissingError: The tower's weights are not there.
             EncoderError: The tower failed.
         """
-        if self._tower is None:
-            self._tower = TextTower(self._models)
-        tower = self._tower
+        tower = self._mini.text_tower()
         rows, owners, pieces = [], [], []
         for place, (ids, states) in enumerate(tower.states(sentences, self._depth or None)):
             named = [tower.piece(id_) for id_ in ids]

@@ -1,5 +1,6 @@
-"""A query -> hits: its terms are embedded by every encoder, each collection is ranked, the lists are joined by item."""
+"""A query -> hits: terms are embedded by every encoder, collections ranked, the best read again, lists joined by item."""
 
+from mmsearch.retrieval.reranking import SHORTLIST
 from mmsearch.retrieval.retriever import Retriever
 
-__all__ = ["Retriever"]
+__all__ = ["SHORTLIST", "Retriever"]
