@@ -1,4 +1,4 @@
-"""A query -> hits: terms are embedded by every encoder, collections ranked, the best read again, lists joined by item."""
+"""A query -> hits: terms are embedded, collections ranked, the best matches read again, the lists joined by item."""
 
 from mmsearch.retrieval.reranking import SHORTLIST
 from mmsearch.retrieval.retriever import Retriever
