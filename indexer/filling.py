@@ -67,7 +67,8 @@ class Filling:
     def fill(self, gaps: Sequence[Gap]) -> None:
         """Make tokens, in ascending order of ids: what fills a gap at the end of a store is a part of its last run."""
         for gap in gaps:
-            self._fill(gap)
+            if not self.stopping():
+                self._fill(gap)
 
     def _fill(self, gap: Gap) -> None:
         encoder, size = gap.encoder, self.batch_size or gap.encoder.batch_size

@@ -78,6 +78,7 @@ class TokenKeeper:
         self._encoders = {encoder.id: encoder for encoder in encoders}
         self._stores = stores
         self._paused = paused
+        self._before: dict[TokenStore, int] = {}
         for encoder in encoders if stores is not None and not paused else ():
             reranker = rerankers.get(encoder.id)
             if reranker is not None and reranker.tokens is not None:
@@ -90,6 +91,7 @@ class TokenKeeper:
             manifest, reranker = store.manifest, self.rerankers.get(encoder.id)
             if manifest is None:
                 continue
+            self._before[store] = self._removals(encoder, modality)
             if self._paused or (reranker is not None and manifest.reranker == reranker.id):
                 store.begin(manifest.reranker, manifest.format, since=last)
                 ids = store.ids()
@@ -179,8 +181,10 @@ class TokenKeeper:
     def finish(self) -> None:
         """Drop the rows of segments that are gone, when they are many, and bring the rest to the disk."""
         for encoder, modality, store in self._begun():
-            if self._paused:
-                return
+            manifest = store.manifest
+            idle = manifest is not None and manifest.saved == len(store) and len(manifest.runs) == 1
+            if self._paused or (idle and self._removals(encoder, modality) == self._before.get(store)):
+                continue
             began = time.perf_counter()
             try:
                 store.compact(self._living(encoder, modality))
@@ -197,6 +201,9 @@ class TokenKeeper:
 
     def _begun(self) -> list[tuple[Encoder, Modality, TokenStore]]:
         return [entry for entry in self._all() if entry[2].begun]
+
+    def _removals(self, encoder: Encoder, modality: Modality) -> int:
+        return self._catalog.vector_source(encoder.id, modality).watermark().last_removal_id
 
     def _living(self, encoder: Encoder, modality: Modality) -> NDArray[np.int64]:
         return self._catalog.select_segments(encoder.id, modality, Filters())
