@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmsearch.cli.options import Device, Json, Model, Offline, Precision, command_app
+from mmsearch.cli.options import Device, Json, Model, Offline, Precision, Reranker, command_app
 from mmsearch.cli.output import note, notes, write_lines
 from mmsearch.cli.parameters import PlainCommand
 from mmsearch.config import DEFAULT_MODEL
@@ -17,6 +17,7 @@ from mmsearch.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from mmsearch import protocols
     from mmsearch.evaluation import CaptionsReport, ClassesReport
     from mmsearch.training.evaluate import Interval
 
@@ -27,6 +28,7 @@ Examples:
   mmsearch eval captions.csv --images ./images
   mmsearch eval captions.csv --images ./images --plot recall.png --sheet hits.png
   mmsearch eval captions.csv --images ./images --json | jq .text_to_image.ci
+  mmsearch eval captions.csv --images ./images --rerank --shortlist 50
   mmsearch eval --classes ./flowers
   mmsearch eval --classes ./flowers --prompts prompts.txt --plot classes.svg
   mmsearch eval --classes ./esc10 --only '4-*'
@@ -87,6 +89,10 @@ def evaluate(
     ] = None,
     model: Model = None,
     rerank: Annotated[bool, typer.Option("--rerank", help="Measure the reranker as well.")] = False,
+    shortlist: Annotated[
+        int, typer.Option("--shortlist", metavar="N", help="How many of each list the reranker reads.")
+    ] = 100,
+    reranker: Reranker = None,
     as_json: Json = False,
     device: Device = None,
     precision: Precision = None,
@@ -97,7 +103,9 @@ def evaluate(
     With captions: recall at 1, 5 and 10, median rank, mean reciprocal rank and NDCG at 10, from text to image and back.
     With classes: zero-shot classification. Each figure comes with its 95 % confidence interval.
     """
-    _check_arguments(captions, images, classes, prompts, only)
+    _check_arguments(captions, images, classes, prompts, only, rerank or reranker is not None)
+    if shortlist < 1:
+        raise UsageError(f"--shortlist must be at least 1, not {shortlist}.", hint="Leave it out for 100.")
 
     from mmsearch import evaluation
     from mmsearch.encoders import load_encoder
@@ -108,15 +116,16 @@ def evaluate(
     _check_files(plot, sheet)
     sentences = None if prompts is None else evaluation.read_prompts(prompts)
     encoder = load_encoder(model or DEFAULT_MODEL, device=device, precision=precision, offline=offline, notify=note)
-    if rerank:
-        raise UsageError(f"There is no reranker for the model {encoder.id}.", hint="Leave --rerank out.")
+    reading = _reranker(encoder, reranker) if rerank or reranker is not None else None
     report: CaptionsReport | ClassesReport
     lines: Iterator[str]
     if captions is not None and images is not None:
         read = evaluation.read_coco if captions.suffix.lower() == ".json" else evaluation.read_captions
         caption_set = read(captions, images)
         with progress_display(sys.stderr, describe(sys.stderr)) as progress:
-            report = evaluation.evaluate_captions(encoder, caption_set, progress=progress)
+            report = evaluation.evaluate_captions(
+                encoder, caption_set, reranker=reading, shortlist=shortlist, progress=progress
+            )
         lines = _captions_lines(report)
     else:
         class_set = evaluation.read_classes(classes or Path(), only or ())
@@ -136,8 +145,24 @@ def evaluate(
     return 0
 
 
+def _reranker(encoder: protocols.Encoder, name: str | None) -> protocols.Reranker:
+    from mmsearch.rerank import load_reranker
+
+    found = load_reranker(name, encoder)
+    if found is None:
+        raise UsageError(
+            f"There is no reranker for the model {encoder.id}.", hint="Train one: mmsearch train reranker --help"
+        )
+    return found
+
+
 def _check_arguments(
-    captions: Path | None, images: Path | None, classes: Path | None, prompts: Path | None, only: list[str] | None
+    captions: Path | None,
+    images: Path | None,
+    classes: Path | None,
+    prompts: Path | None,
+    only: list[str] | None,
+    reranks: bool,
 ) -> None:
     problem = None
     if (captions is None) == (classes is None):
@@ -148,6 +173,8 @@ def _check_arguments(
         problem = "--images belongs to captions, not to --classes."
     elif captions is not None and prompts is not None:
         problem = "--prompts belongs to --classes, not to captions."
+    elif captions is None and reranks:
+        problem = "--rerank belongs to captions, not to --classes."
     elif captions is not None and only:
         problem = "--only belongs to --classes, not to captions."
     if problem is not None:
@@ -189,18 +216,19 @@ def _captions_lines(report: CaptionsReport) -> Iterator[str]:
     yield f"{report.model}: {report.images:,} images, {report.captions:,} captions"
     rows: list[tuple[str, ...]] = [("", "text to image", "image to text")]
     there, back = report.text_to_image.to_dict(), report.image_to_text.to_dict()
-    for key, title, show in (
-        ("recall@1", "recall@1", _percent),
-        ("recall@5", "recall@5", _percent),
-        ("recall@10", "recall@10", _percent),
-        ("median_rank", "median rank", _rank),
-        ("mrr", "MRR", _share),
-        ("ndcg@10", "NDCG@10", _share),
-    ):
-        cells = [f"{show(found[key]):6}  {_between(found['ci'][key], show)}" for found in (there, back)]
-        rows.append((title, *cells))
+    rows += [_captions_row(there, back, *line) for line in _FIGURES]
+    if report.reranked is not None:
+        there, back = report.reranked.text_to_image.to_dict(), report.reranked.image_to_text.to_dict()
+        rows.append((f"best {report.reranked.shortlist} reranked", "", ""))
+        rows += [_captions_row(there, back, *line) for line in _FIGURES]
     yield from columns(rows)
     yield f"{_INTERVALS}images with all their captions"
+
+
+def _captions_row(
+    there: dict[str, Any], back: dict[str, Any], key: str, title: str, show: Callable[[float], str]
+) -> tuple[str, ...]:
+    return (title, *(f"{show(found[key]):6}  {_between(found['ci'][key], show)}" for found in (there, back)))
 
 
 def _classes_lines(report: ClassesReport, prompts: Path | None) -> Iterator[str]:
@@ -244,3 +272,13 @@ def _share(share: float) -> str:
 
 def _between(ends: Interval, show: Callable[[float], str]) -> str:
     return f"({show(ends[0]).removesuffix(' %')} to {show(ends[1]).removesuffix(' %')})"
+
+
+_FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("recall@1", "recall@1", _percent),
+    ("recall@5", "recall@5", _percent),
+    ("recall@10", "recall@10", _percent),
+    ("median_rank", "median rank", _rank),
+    ("mrr", "MRR", _share),
+    ("ndcg@10", "NDCG@10", _share),
+)

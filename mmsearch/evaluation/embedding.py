@@ -22,7 +22,7 @@ from mmsearch.types import Failure, Progress
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mmsearch.protocols import Encoder
+    from mmsearch.protocols import Encoder, Reranker
 
 __all__ = ["EmbeddedCaptions", "EmbeddedClasses", "ProgressCallback", "embed_captions", "embed_classes"]
 
@@ -43,6 +43,7 @@ class EmbeddedCaptions:
         image_embeddings: (n, dim).
         caption_embeddings: (m, dim).
         skipped: Pictures that could not be read; they and their captions are left out.
+        tokens: (n, count, dim) int8 of the pictures, for a reranker that keeps tokens.
     """
 
     images: tuple[Path, ...]
@@ -51,6 +52,7 @@ class EmbeddedCaptions:
     image_embeddings: NDArray[np.float32]
     caption_embeddings: NDArray[np.float32]
     skipped: tuple[Failure, ...]
+    tokens: NDArray[np.int8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +77,15 @@ class EmbeddedClasses:
 
 
 def embed_captions(
-    encoder: Encoder, captions: CaptionSet, *, progress: ProgressCallback | None = None
+    encoder: Encoder,
+    captions: CaptionSet,
+    *,
+    reranker: Reranker | None = None,
+    progress: ProgressCallback | None = None,
 ) -> EmbeddedCaptions:
     """Embed pictures and their captions.
 
-    Pictures without a caption are left out.
+    Pictures without a caption are left out. Where a reranker keeps tokens, they are made in the same pass.
 
     Raises:
         UsageError: None of the pictures can be read.
@@ -87,11 +93,21 @@ def embed_captions(
     """
     captions = captions.select(np.unique(captions.owners))
     meter = _Meter(progress, len(captions.images) + len(captions.captions))
-    image_embeddings, read, skipped = _embed_files(encoder, captions.images, meter)  # (n, dim)
+    tokens: list[NDArray[np.int8]] = []
+    tokenised = None if reranker is None or reranker.tokens is None else reranker
+    image_embeddings, read, skipped = _embed_files(encoder, captions.images, meter, tokenised, tokens)  # (n, dim)
     kept = captions.select(np.array(read))
     meter.total = len(captions.images) + len(kept.captions)
     caption_embeddings = _embed_texts(encoder, kept.captions, meter)  # (m, dim)
-    return EmbeddedCaptions(kept.images, kept.captions, kept.owners, image_embeddings, caption_embeddings, skipped)
+    return EmbeddedCaptions(
+        kept.images,
+        kept.captions,
+        kept.owners,
+        image_embeddings,
+        caption_embeddings,
+        skipped,
+        np.concatenate(tokens) if tokens else None,
+    )
 
 
 def embed_classes(
@@ -149,11 +165,15 @@ def _embed_texts(encoder: Encoder, texts: Sequence[str], meter: _Meter) -> NDArr
 
 
 def _embed_files(
-    encoder: Encoder, paths: Sequence[Path], meter: _Meter
+    encoder: Encoder,
+    paths: Sequence[Path],
+    meter: _Meter,
+    reranker: Reranker | None = None,
+    tokens: list[NDArray[np.int8]] | None = None,
 ) -> tuple[NDArray[np.float32], list[int], tuple[Failure, ...]]:
     """Embed pictures, or sounds: (n, dim) embeddings, the indices of the n that could be read, others with reasons.
 
-    The embedding of a sound is the mean of its windows', normalised again.
+    The embedding of a sound is the mean of its windows', normalised again. Tokens of pictures are added to a list.
     """
     sounds = is_sound(paths[0]) if paths else False
     parts: list[NDArray[np.float32]] = []
@@ -164,7 +184,11 @@ def _embed_files(
     def encode() -> None:
         if batch:
             flat = [prepared for own in batch for prepared in own]
-            rows = encoder.encode_sounds(flat) if sounds else encoder.encode_images(flat)
+            if reranker is not None and tokens is not None:
+                rows, patches = encoder.encode_images_with_patches(flat)
+                tokens.append(reranker.compress(patches))
+            else:
+                rows = encoder.encode_sounds(flat) if sounds else encoder.encode_images(flat)
             if len(flat) > len(batch):
                 starts = np.cumsum([0, *map(len, batch)])[:-1]
                 rows = np.add.reduceat(rows, starts, axis=0)

@@ -18,6 +18,7 @@ from mmsearch.evaluation.embedding import (
     embed_classes,
 )
 from mmsearch.evaluation.prompts import PROMPTS, SOUND_PROMPTS
+from mmsearch.evaluation.reranking import reranked_rankings
 from mmsearch.training.evaluate import (
     ClassificationMetrics,
     RetrievalMetrics,
@@ -31,13 +32,14 @@ from mmsearch.types import Failure
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mmsearch.protocols import Encoder
+    from mmsearch.protocols import Encoder, Reranker
 
 __all__ = [
     "CaptionsReport",
     "ClassesReport",
     "Confusion",
     "Direction",
+    "RerankedReport",
     "evaluate_captions",
     "evaluate_classes",
     "measure_captions",
@@ -63,6 +65,30 @@ class Direction:
 
 
 @dataclass(frozen=True, slots=True)
+class RerankedReport:
+    """The same measured again with the first of each list put in the order of a reranker.
+
+    Attributes:
+        reranker: Its id.
+        shortlist: How many of each list it read.
+    """
+
+    reranker: str
+    shortlist: int
+    text_to_image: RetrievalMetrics
+    image_to_text: RetrievalMetrics
+
+    def to_dict(self) -> dict[str, Any]:
+        """In the form that scripts rely on."""
+        return {
+            "reranker": self.reranker,
+            "shortlist": self.shortlist,
+            "text_to_image": self.text_to_image.to_dict(),
+            "image_to_text": self.image_to_text.to_dict(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class CaptionsReport:
     """How well captions find their pictures, and pictures their captions.
 
@@ -71,6 +97,7 @@ class CaptionsReport:
         skipped: Pictures that could not be read; they and their captions are left out.
         embedded: What was measured.
         by_text, by_image: Where each query found what belongs to it, for plots and sheets.
+        reranked: The same with a reranker, where one was measured as well.
     """
 
     model: str
@@ -82,6 +109,7 @@ class CaptionsReport:
     embedded: EmbeddedCaptions = field(repr=False, compare=False)
     by_text: Direction = field(repr=False, compare=False)
     by_image: Direction = field(repr=False, compare=False)
+    reranked: RerankedReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The report in the form that scripts rely on."""
@@ -91,6 +119,7 @@ class CaptionsReport:
             "captions": self.captions,
             "text_to_image": self.text_to_image.to_dict(),
             "image_to_text": self.image_to_text.to_dict(),
+            **({} if self.reranked is None else {"reranked": self.reranked.to_dict()}),
         }
 
 
@@ -171,15 +200,33 @@ class ClassesReport:
 
 
 def evaluate_captions(
-    encoder: Encoder, captions: CaptionSet, *, progress: ProgressCallback | None = None
+    encoder: Encoder,
+    captions: CaptionSet,
+    *,
+    reranker: Reranker | None = None,
+    shortlist: int = 100,
+    progress: ProgressCallback | None = None,
 ) -> CaptionsReport:
     """Measure retrieval in both directions, over all pictures and all captions.
 
+    Args:
+        encoder: What is measured.
+        captions: Pictures and what is said of them.
+        reranker: Measured as well, beside the figures without it.
+        shortlist: How many of each list it reads.
+        progress: Called as the work goes on.
+
     Raises:
         UsageError: None of the pictures can be read.
-        EncoderError: The encoder failed.
+        EncoderError: The encoder or the reranker failed.
     """
-    return measure_captions(encoder.id, embed_captions(encoder, captions, progress=progress))
+    embedded = embed_captions(encoder, captions, reranker=reranker, progress=progress)
+    report = measure_captions(encoder.id, embedded)
+    if reranker is None:
+        return report
+    by_text, by_image = reranked_rankings(encoder.id, embedded, reranker, shortlist, progress=progress)
+    there, back = Direction(by_text, report.by_text.groups), Direction(by_image, report.by_image.groups)
+    return replace(report, reranked=RerankedReport(reranker.id, shortlist, there.metrics(), back.metrics()))
 
 
 def measure_captions(model: str, embedded: EmbeddedCaptions) -> CaptionsReport:

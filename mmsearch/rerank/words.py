@@ -23,6 +23,8 @@ __all__ = ["WordReader", "Words"]
 _MARKS = ("[CLS]", "[SEP]", ".", ",", "'", ";", ":", "!", "-")
 _PASSED_OVER = frozenset((*_MARKS, "a", "an", "the", "is", "are", "of", "s", "it", "its", "and"))
 _LONGEST = 28
+# Sentences that are remembered: the captions that one picture is held against are those of the next one, too.
+_KEPT = 8192
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +53,7 @@ class WordReader:
     def __init__(self, depth: int = 0, mini: MiniEncoder | None = None) -> None:
         self._depth = depth
         self._mini = mini or MiniEncoder()
+        self._known: dict[str, tuple[NDArray[np.float32], tuple[str, ...]]] = {}
 
     def read(self, sentences: Sequence[str]) -> Words:
         """Read n sentences, at least one; of a long one only the first words count.
@@ -59,12 +62,23 @@ class WordReader:
             ModelMissingError: The tower's weights are not there.
             EncoderError: The tower failed.
         """
+        unknown = [sentence for sentence in dict.fromkeys(sentences) if sentence not in self._known]
+        if unknown:
+            self._learn(unknown)
+        found = [self._known[sentence] for sentence in sentences]
+        owners = np.repeat(np.arange(len(found)), [len(states) for states, _ in found])
+        pieces = tuple(piece for _, own in found for piece in own)
+        self._forget()
+        return Words(np.concatenate([states for states, _ in found]), owners, pieces)
+
+    def _learn(self, sentences: Sequence[str]) -> None:
         tower = self._mini.text_tower()
-        rows, owners, pieces = [], [], []
-        for place, (ids, states) in enumerate(tower.states(sentences, self._depth or None)):
+        for sentence, (ids, states) in zip(sentences, tower.states(sentences, self._depth or None), strict=True):
             named = [tower.piece(id_) for id_ in ids]
             kept = [at for at, piece in enumerate(named) if piece not in _PASSED_OVER][:_LONGEST] or [0]
-            rows.append(states[kept])
-            owners.append(np.full(len(kept), place))
-            pieces += [named[at] for at in kept]
-        return Words(np.concatenate(rows), np.concatenate(owners), tuple(pieces))
+            self._known[sentence] = states[kept], tuple(named[at] for at in kept)
+
+    def _forget(self) -> None:
+        """Let go of the sentences that were read first, beyond those that are worth the memory."""
+        while len(self._known) > _KEPT:
+            del self._known[next(iter(self._known))]
