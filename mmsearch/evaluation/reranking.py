@@ -53,7 +53,7 @@ def reranked_rankings(
     """
     images, captions = embedded.image_embeddings, embedded.caption_embeddings
     meter = _meter(progress, len(captions) + len(images))
-    seen: Sequence[NDArray[np.int8] | None] = embedded.tokens if embedded.tokens is not None else [None] * len(images)
+    seen: Sequence[NDArray[np.int8] | None] = [None] * len(images) if embedded.tokens is None else [*embedded.tokens]
     pictures = [_record(path, Modality.IMAGE) for path in embedded.images]
     sentences = [_record(embedded.images[own], Modality.TEXT, text) for own, text in _owned(embedded)]
 

@@ -73,7 +73,7 @@ def add_patches_to(file: Path) -> None:
 def _before_learned(graph: onnx.GraphProto) -> str:
     """The map that the first of the last three units takes; the first unit of all changes the grid and stays out."""
     outputs = [node.output[0] for node in graph.node]
-    units = sorted({int(found.group(1)) for name in outputs if (found := _UNIT.search(name))})
+    units = sorted({int(number) for name in outputs for number in _UNIT.findall(name)})
     if len(units) < 2:
         raise ValueError("the graph does not tell which map ends the stage of its late units")
     unit = f"/late/late.{units[max(1, len(units) - _LEARNED)]}/"
