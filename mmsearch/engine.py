@@ -23,7 +23,7 @@ from mmsearch.rerank import load_reranker, own_file
 from mmsearch.rerank.token_store import TokenStores
 from mmsearch.retrieval import SHORTLIST, Retriever
 from mmsearch.storage.catalog import Catalog
-from mmsearch.types import Filters, Hit, IndexSummary, LibraryStatus, Modality, Progress, TokenSummary
+from mmsearch.types import Explanation, Filters, Hit, IndexSummary, LibraryStatus, Modality, Progress, TokenSummary
 from mmsearch.vectors.stores import VectorStores
 
 if TYPE_CHECKING:
@@ -216,6 +216,28 @@ class SearchEngine:
         raise UsageError(
             f"The library {self.library} has no tokens for the reranker.", hint="Make them: mmsearch rebuild --tokens"
         )
+
+    def explain(self, query: str | Sequence[str] | Query, picture: str | os.PathLike[str] | Image.Image) -> Explanation:
+        """Tell where each word of a query looks in a picture, and what reading both together changed.
+
+        The picture need not be in the library; the others there are what its similarity is judged by, as in `search`.
+
+        Args:
+            query: Words.
+            picture: The file of a picture, or one in memory.
+
+        Raises:
+            UsageError: There is no reranker, or its words do not look at places.
+            QueryError: The query is more than words or has none, or the picture cannot be read.
+            EncoderError: The encoder or the reranker failed.
+        """
+        from mmsearch.rerank.explaining import explain, sentence_of
+
+        sentence = sentence_of(_read(query))
+        encoder = next((encoder for encoder in self.encoders if encoder.id in self._rerankers), self.encoders[0])
+        source = self.catalog.vector_source(encoder.id, Modality.IMAGE)
+        _, sample = self._stores(encoder, Modality.IMAGE).sample(source)
+        return explain(sentence, picture, encoder, self._rerankers.get(encoder.id), sample)
 
     def index(
         self,

@@ -20,6 +20,7 @@ __all__ = [
     "Collection",
     "CollectionRecord",
     "EncoderRecord",
+    "Explanation",
     "Failure",
     "Filters",
     "Hit",
@@ -459,6 +460,58 @@ class Hit:
     def _as_other(self) -> dict[str, Any]:
         whole = self.to_dict()
         return {name: whole[name] for name in whole if name not in ("rank", "path", "modality", "item_id", "others")}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Explanation:
+    """Where the words of a query look in a picture, and how likely the two match.
+
+    Attributes:
+        query: The whole sentence.
+        encoder, reranker: Ids of what read it.
+        words: Those w that are read by themselves, in order and as they were typed; articles and the like are not.
+        weights: (w,) how much each counts in the sentence, summing to 1.
+        maps: (w, rows, columns) the share of its attention that each word gives to each place, summing to 1.
+        view: Left, top, right and bottom of what the maps cover, in shares of the picture's width and height; a model
+            that crops the picture covers less than all of it, one that pads it covers more.
+        similarity: Cosine of the dual encoder's two embeddings.
+        retrieval_relevance: Calibrated probability, 0 to 1, that they match, by the dual encoder alone.
+        relevance: The same by the reranker, which knows that of the dual encoder too.
+    """
+
+    query: str
+    encoder: str
+    reranker: str
+    words: tuple[str, ...]
+    weights: tuple[float, ...]
+    maps: NDArray[np.float32]
+    view: tuple[float, float, float, float]
+    similarity: float
+    retrieval_relevance: float
+    relevance: float
+
+    @property
+    def peaks(self) -> tuple[float, ...]:
+        """How many times more than its even share of a word's attention the place gets that it looks at most."""
+        places = self.maps.shape[1] * self.maps.shape[2]
+        return tuple(float(own.max()) * places for own in self.maps)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The explanation as plain JSON values, in a stable order."""
+        return {
+            "query": self.query,
+            "encoder": self.encoder,
+            "reranker": self.reranker,
+            "words": list(self.words),
+            "weights": [round(weight, 6) for weight in self.weights],
+            "maps": [[[round(share, 6) for share in row] for row in own] for own in self.maps.tolist()],
+            "view": [round(end, 6) for end in self.view],
+            "verdict": {
+                "relevance": round(self.relevance, 4),
+                "retrieval_relevance": round(self.retrieval_relevance, 4),
+                "similarity": round(self.similarity, 6),
+            },
+        }
 
 
 @dataclass(frozen=True, slots=True)
