@@ -14,6 +14,7 @@ from mmsearch.cli.output import note, notes, write_lines
 from mmsearch.cli.train_sound import require_training
 from mmsearch.cli.training_data import read_data
 from mmsearch.config import DEFAULT_MODEL
+from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
     from mmsearch.training.reranker import RerankReport
@@ -89,9 +90,11 @@ def train_reranker(
     gate: Annotated[
         bool, typer.Option("--gate/--no-gate", help="Mix what words found with the view of the whole.")
     ] = True,
-    depth: Annotated[
-        int | None,
-        typer.Option("--depth", metavar="N", show_default=False, help="Layers that words go through first; 0: all."),
+    depths: Annotated[
+        str | None,
+        typer.Option(
+            "--depths", metavar="N,...", show_default=False, help="Layers that words go through, by reader; 0: all."
+        ),
     ] = None,
     seed: Seed = 0,
     precision: TrainingPrecision = None,
@@ -131,7 +134,7 @@ def train_reranker(
         "side": side,
         "dim": dim,
         "layers": layers,
-        "depth": depth,
+        "depths": None if depths is None else _numbers(depths),
     }
     given = {name: value for name, value in chosen.items() if value is not None}
     recipe = dataclasses.replace(RerankRecipe(gate=gate, precision=number, seed=seed), **given)  # type: ignore[arg-type]
@@ -153,6 +156,13 @@ def train_reranker(
     notes([f"Figures of each step: {place.metrics}", f"Their plot: {place.plot}"])
     notes([f"To use it: mmsearch index ./photos --model {model} --reranker {report.file}"])
     return 0
+
+
+def _numbers(listed: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in listed.split(","))
+    except ValueError:
+        raise UsageError(f"--depths takes numbers such as 0,2, not {listed}.") from None
 
 
 def _lines(report: RerankReport) -> Iterator[str]:

@@ -162,15 +162,15 @@ class TextTower:
             embeddings[chosen] = self._embed(np.array([tokens[i] for i in chosen]), keep)
         return embeddings
 
-    def states(self, texts: Sequence[str], depth: int | None = None) -> list[tuple[list[int], Array]]:
+    def states(self, texts: Sequence[str], depths: Sequence[int] = (0,)) -> list[tuple[list[int], Array]]:
         """What the tower makes of each word piece of some texts, before it sums them up.
 
         Args:
             texts: Those beyond the token limit are cut.
-            depth: Layers to go through; all when None.
+            depths: After how many layers the states are taken, one or more times; 0 for all.
 
         Returns:
-            For each text the ids of its t pieces, between its two marks, and their states (t, width) float32.
+            For each text the ids of its t pieces, between its two marks, and their states (t, depths * width) float32.
 
         Raises:
             EncoderError: The weights are not those of such a tower.
@@ -180,7 +180,8 @@ class TextTower:
             tokens = self.tokenise(texts)
             states: list[Array] = [np.zeros((0, 0), np.float32)] * len(texts)
             for chosen in _alike(tokens):
-                found = self._hidden(np.array([tokens[i] for i in chosen]), keep, depth)
+                layers = self._layers(np.array([tokens[i] for i in chosen]), keep, max(depths) if all(depths) else 0)
+                found = np.concatenate([layers[depth or len(layers) - 1] for depth in depths], axis=-1)
                 for place, own in zip(chosen, found, strict=True):
                     states[place] = own
             return list(zip(tokens, states, strict=True))
@@ -191,20 +192,21 @@ class TextTower:
         """The word piece of an id; one that goes on a word begins with ``##``."""
         return self._pieces.piece(id_)
 
-    def _hidden(self, ids: NDArray[np.int64], keep: bool, depth: int | None = None) -> Array:
-        """(n, t) ids of texts of one length -> (n, t, width)."""
+    def _layers(self, ids: NDArray[np.int64], keep: bool, depth: int = 0) -> list[Array]:
+        """(n, t) ids of texts of one length -> (n, t, width) before and after each of so many layers, 0 for all."""
         arrays = self._arrays
         words = arrays["words"][ids].astype(np.float32) * arrays["words.scale"][ids][..., None]
         x = words + arrays["places"][: ids.shape[1]]  # (n, t, width)
         n, t, width = x.shape
         x = self._norm(x.reshape(n * t, width), "norm")
-        for layer in range(self._depth if depth is None else min(depth, self._depth)):
-            x = self._layer(x, n, t, f"layers.{layer}", keep)
-        return x.reshape(n, t, width)
+        found = [x]
+        for layer in range(depth or self._depth):
+            found.append(self._layer(found[-1], n, t, f"layers.{layer}", keep))
+        return [states.reshape(n, t, width) for states in found]
 
     def _embed(self, ids: NDArray[np.int64], keep: bool) -> Array:
         """(n, t) ids of texts of one length -> (n, dim)."""
-        pooled = self._hidden(ids, keep).mean(axis=1)  # (n, width)
+        pooled = self._layers(ids, keep)[-1].mean(axis=1)  # (n, width)
         pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), EPSILON)
         hidden = self._linear(pooled, "head.up", keep)
         projected = self._linear(pooled, "head.skip", keep) + self._linear(_gelu(hidden), "head.down", keep)

@@ -59,21 +59,29 @@ class Adapter:
         arrays: Its weights, by the names of `mmsearch.training.fusion_network.Adapter`.
         grid: Rows and columns of the patches.
         wanted: Rows and columns of the tokens.
+
+    Raises:
+        KeyError: Some weights are lacking.
+        ValueError: They do not belong together.
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], grid: tuple[int, int], wanted: tuple[int, int]) -> None:
         held = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
+        (dim, width), (hidden, _) = held["enter.weight"].shape, held["up.weight"].shape
+        for name, shape in _shapes(dim, width, hidden).items():
+            if held[name].shape != shape:
+                raise ValueError(f"{name} measures {held[name].shape}")
         self._arrays, self._grid, self._wanted = held, grid, wanted
         # The patches' normalisation is folded into the first layer.
         self._enter: NDArray[np.float32] = held["enter.weight"] / held["spread"]
         self._shift: NDArray[np.float32] = held["enter.bias"] - self._enter @ held["mean"]
-        self.width = len(held["mean"])
+        self.width, self.dim = width, dim
 
     def tokens(self, patches: NDArray[np.float32]) -> NDArray[np.int8]:
         """(n, places, width) -> (n, count, dim)."""
         parts = [self._tokens(patches[start : start + _AT_ONCE]) for start in range(0, len(patches), _AT_ONCE)]
-        count, dim = self._wanted[0] * self._wanted[1], len(self._shift)
-        return np.concatenate(parts) if parts else np.zeros((0, count, dim), np.int8)
+        count = self._wanted[0] * self._wanted[1]
+        return np.concatenate(parts) if parts else np.zeros((0, count, self.dim), np.int8)
 
     def _tokens(self, patches: NDArray[np.float32]) -> NDArray[np.int8]:
         return self.tokens_of_places(pooled(np.asarray(patches, np.float32), self._grid, self._wanted))
@@ -84,7 +92,16 @@ class Adapter:
         x: NDArray[np.float32] = patches.reshape(-1, self.width) @ self._enter.T + self._shift
         inner = layer_norm(x, held["norm.weight"], held["norm.bias"]) @ held["up.weight"].T + held["up.bias"]
         x = x + gelu(inner) @ held["down.weight"].T + held["down.bias"]
-        rounded = (
+        rounded: NDArray[np.int8] = (
             np.rint(layer_norm(x, held["last.weight"], held["last.bias"]) / TOKEN_STEP).clip(-127, 127).astype(np.int8)
         )
-        return rounded.reshape(len(patches), -1, len(self._shift))
+        return rounded.reshape(len(patches), -1, self.dim)
+
+
+def _shapes(dim: int, width: int, hidden: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of its weights."""
+    parts = {"enter": (dim, width), "up": (hidden, dim), "down": (dim, hidden), "norm": (dim,), "last": (dim,)}
+    shapes: dict[str, tuple[int, ...]] = {"mean": (width,), "spread": (width,)}
+    for name, shape in parts.items():
+        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    return shapes

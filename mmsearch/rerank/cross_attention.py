@@ -20,7 +20,7 @@ K(tokens) and V(tokens) are never computed: their matrices are folded into the f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,10 @@ class CrossAttention:
         arrays: Its weights, by the names of `mmsearch.training.fusion_network.FusionNetwork`.
         heads: Of each layer of cross-attention.
         layers: Of cross-attention; with 0 every word finds the mean of all tokens, which is there to be compared with.
+
+    Raises:
+        KeyError: Some weights are lacking.
+        ValueError: They do not belong together.
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], heads: int, layers: int) -> None:
@@ -67,6 +71,7 @@ class CrossAttention:
         self._heads = heads
         self.layers = layers
         self.count, self.dim = self._arrays["places"].shape
+        self._check()
 
     def logits(self, tokens: NDArray[np.int8], words: Array, owners: NDArray[np.int64]) -> Array:
         """Image-text matching logits of sentences and pictures, all with all.
@@ -107,9 +112,24 @@ class CrossAttention:
         pictures = self._linear(t.mean(axis=1), "pictures")  # (n, dim)
         sentences = self._linear(np.concatenate([part @ u for part in sums], axis=-1), "sentences")
         whole = gelu(self._linear(pictures[:, None] * sentences, "whole"))  # (n, sentences, m)
-        gate = 1 / (1 + np.exp(-self._linear(np.concatenate([fused, whole], axis=-1), "gate")))
+        z = self._linear(np.concatenate([fused, whole], axis=-1), "gate")
+        gate = 0.5 + 0.5 * np.tanh(0.5 * z)  # the sigmoid, which does not overflow so
         mixed = gate * fused + (1 - gate) * whole
         return np.asarray(self._linear(mixed, "matching")[..., 0].T)
+
+    def _check(self) -> None:
+        """See that all weights are there and measure what the others ask for."""
+        if self._heads < 1 or self.dim % self._heads or self.layers < 0:
+            raise ValueError(f"{self.dim} numbers, {self._heads} heads, {self.layers} layers")
+        matched, pools = len(self._arrays["looks.0.match.weight"]), len(self._arrays["weight.weight"])
+        gate = "gate.weight" in self._arrays
+        for name, out, into, bias in _parts(self.dim, matched, pools, max(1, self.layers), gate):
+            weight = self._arrays[f"{name}.weight"]
+            into = weight.shape[-1] if into is None else into  # the states of words are as wide as they are
+            if weight.shape != ((out,) if into == 0 else (out, into)):
+                raise ValueError(f"{name} measures {weight.shape}")
+            if bias and self._arrays[f"{name}.bias"].shape != (out,):
+                raise ValueError(f"{name} is biased by {self._arrays[f'{name}.bias'].shape}")
 
     def _words(self, words: Array) -> Array:
         """(w, width) states -> (w, dim)."""
@@ -118,8 +138,11 @@ class CrossAttention:
     def _pooling(self, words: Array, owners: NDArray[np.int64]) -> Array:
         """(pools, sentences, w) weight of each word in its sentence."""
         weights = self._linear(self._words(words), "weight")  # (w, pools)
-        own = np.arange(owners[-1] + 1)[:, None] == owners  # (sentences, w)
-        sums = np.where(own, np.exp(weights - weights.max()).T[:, None], 0.0)
+        sentences = np.arange(owners[-1] + 1)
+        # Each sentence has a highest weight of its own: what it comes to does not depend on the others.
+        weights -= np.maximum.reduceat(weights, np.searchsorted(owners, sentences))[owners]
+        own = sentences[:, None] == owners  # (sentences, w)
+        sums = np.where(own, np.exp(weights).T[:, None], 0.0)
         return np.asarray(sums / sums.sum(axis=-1, keepdims=True), np.float32)
 
     def _look(self, name: str, asked: Array, t: Array, seen: list[Array] | None) -> Array:
@@ -153,6 +176,24 @@ class CrossAttention:
 
     def _norm(self, name: str) -> tuple[Array, Array]:
         return self._arrays[f"{name}.weight"], self._arrays[f"{name}.bias"]
+
+
+def _parts(dim: int, matched: int, pools: int, layers: int, gate: bool) -> Iterator[tuple[str, int, int | None, bool]]:
+    """Name, outputs, inputs (0 for a norm, None for any) of each part, and whether it has a bias."""
+    yield from (("words", dim, None, True), ("words_norm", dim, 0, True), ("weight", pools, dim, False))
+    for layer in range(layers):
+        look = f"looks.{layer}"
+        yield from ((f"{look}.{name}", dim, dim, name != "key") for name in ("query", "key", "value"))
+        yield f"{look}.match", matched, dim, True
+        if layer == 0:
+            yield from ((f"{look}.word", dim, dim, True), (f"{look}.found", matched, dim, False))
+        else:
+            yield from ((f"{look}.norm", matched, 0, True), (f"{look}.again", dim, matched, False))
+    yield from (("pooled_norm", matched * pools, 0, True), ("fused", matched, matched * pools, True))
+    if gate:
+        yield from (("pictures", dim, dim, True), ("sentences", dim, dim * pools, True))
+        yield from (("whole", matched, dim, True), ("gate", matched, 2 * matched, True))
+    yield "matching", 1, matched, True
 
 
 def layer_norm(x: Array, weight: Array, bias: Array) -> Array:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "FusionReranker", "FusionSettings", "Reading"]
 
 FORMAT = "mmsearch-reranker-1"
-_HINT = "Install mmsearch again, or make the file anew: mmsearch train reranker --help"
+_HINT = "Make one: mmsearch train reranker --help"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class FusionSettings:
         encoder: Id of the encoder whose patches it learned to read.
         heads: Of each layer of cross-attention.
         layers: Of cross-attention.
-        depth: Layers of the built-in text tower that words go through; 0 for all.
+        depths: For each reader, layers of the built-in text tower that words go through; 0 for all.
         grid: Rows and columns of the patches.
         wanted: Rows and columns of the tokens.
         text_to_image, image_to_text: How its logits become log-odds where words ask, and where a picture asks.
@@ -62,7 +62,7 @@ class FusionSettings:
     encoder: str
     heads: int
     layers: int
-    depth: int
+    depths: tuple[int, ...]
     grid: tuple[int, int]
     wanted: tuple[int, int]
     text_to_image: Reading
@@ -78,9 +78,12 @@ class FusionSettings:
         if metadata["format"] != FORMAT:
             raise ValueError(metadata["format"])
         values = json.loads(metadata["settings"])
+        numbers = [values["heads"], values["layers"], *values["grid"], *values["wanted"], *values["depths"]]
+        if not all(isinstance(number, int) for number in numbers) or len(numbers) < 7:
+            raise ValueError(metadata["settings"])
         for name in ("text_to_image", "image_to_text"):
             values[name] = Reading(**values[name])
-        for name in ("grid", "wanted"):
+        for name in ("grid", "wanted", "depths"):
             values[name] = tuple(values[name])
         return cls(**values)
 
@@ -91,29 +94,31 @@ class FusionReranker:
     Args:
         file: Its weights, ``.safetensors``.
         mini: The built-in encoder where it is loaded anyway: its text tower reads the words.
+        hint: What helps where the file cannot be read.
 
     Raises:
-        ModelMissingError: The file is not there, or holds something else.
+        ModelMissingError: The file is not there, is damaged, or holds something else.
     """
 
-    def __init__(self, file: Path, mini: MiniEncoder | None = None) -> None:
-        arrays, metadata = read_safetensors(file, hint=_HINT)
+    def __init__(self, file: Path, mini: MiniEncoder | None = None, *, hint: str = _HINT) -> None:
+        arrays, metadata = read_safetensors(file, hint=hint)
         try:
             self.settings = settings = FusionSettings.from_metadata(metadata)
-            own = {name.removeprefix("adapter."): arrays[name] for name in arrays if name.startswith("adapter.")}
-            self._adapter = Adapter(own, settings.grid, settings.wanted)
-            rest = {name: array for name, array in arrays.items() if not name.startswith("adapter.")}
-            self._network = CrossAttention(rest, settings.heads, settings.layers)
+            self._adapter = Adapter(_below("adapter.", arrays), settings.grid, settings.wanted)
+            self._readers = [
+                CrossAttention(_below(f"readers.{at}.", arrays), settings.heads, settings.layers)
+                for at in range(len(settings.depths))
+            ]
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
         except (KeyError, TypeError, ValueError, OSError) as error:
-            raise ModelMissingError(f"{file} holds no reranker that can be read.", hint=_HINT) from error
+            raise ModelMissingError(f"{file} holds no reranker that can be read.", hint=hint) from error
         self.id = f"{settings.encoder}-reranker@{digest[:8]}"
-        self._words = WordReader(settings.depth, mini)
+        self._words = WordReader(settings.depths, mini)
 
     @property
     def tokens(self) -> TokenFormat:
         """What is kept of each picture."""
-        return TokenFormat(self._network.count, self._network.dim)
+        return TokenFormat(self._readers[0].count, self._readers[0].dim)
 
     def compress(self, patches: NDArray[np.float32]) -> NDArray[np.int8]:
         """Make tokens of what the image tower yields: (n, places, width) -> (n, count, dim).
@@ -136,7 +141,9 @@ class FusionReranker:
     def logits(self, tokens: NDArray[np.int8], sentences: Sequence[str]) -> NDArray[np.float32]:
         """Image-text matching logits of pictures (n, count, dim) and m sentences, all with all: (m, n)."""
         words = self._words.read(sentences)
-        return self._network.logits(tokens, words.states, words.owners)
+        states = np.split(words.states, len(self._readers), axis=1)
+        found = [reader.logits(tokens, own, words.owners) for reader, own in zip(self._readers, states, strict=True)]
+        return np.asarray(np.mean(found, axis=0))
 
     def log_odds(self, term: RerankTerm, candidates: Sequence[RerankCandidate]) -> NDArray[np.float64] | None:
         """Log-odds (n,) that candidates match words, or that texts match a picture; see `protocols.Reranker`."""
@@ -149,7 +156,10 @@ class FusionReranker:
     def looks(self, tokens: NDArray[np.int8], sentence: str) -> tuple[tuple[str, ...], Looks]:
         """The word pieces of a sentence, and where each looks in a picture (count, dim)."""
         words = self._words.read([sentence])
-        return words.pieces, self._network.looks(tokens, words.states)
+        states = np.split(words.states, len(self._readers), axis=1)
+        found = [reader.looks(tokens, own) for reader, own in zip(self._readers, states, strict=True)]
+        attention = np.concatenate([looks.attention for looks in found])
+        return words.pieces, Looks(attention, np.asarray(np.mean([looks.weights for looks in found], axis=0)))
 
     def _of_pictures(self, sentence: str, candidates: Sequence[RerankCandidate]) -> NDArray[np.float64]:
         odds = np.full(len(candidates), np.nan)
@@ -168,3 +178,7 @@ class FusionReranker:
             priors = np.array([candidates[at].prior for at in there])
             odds[there] = self.settings.image_to_text.log_odds(self.logits(tokens[None], texts)[:, 0], priors)
         return odds
+
+
+def _below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

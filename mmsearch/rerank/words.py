@@ -6,7 +6,7 @@ states tell a word from the same word elsewhere in a sentence.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,14 +17,16 @@ from mmsearch.encoders.mini import MiniEncoder
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    _Read = tuple[NDArray[np.float32], tuple[str, ...]]
+
 __all__ = ["WordReader", "Words"]
 
 # Marks and words that say nothing of a picture by themselves; what they mean for others is in the others' states.
 _MARKS = ("[CLS]", "[SEP]", ".", ",", "'", ";", ":", "!", "-")
 _PASSED_OVER = frozenset((*_MARKS, "a", "an", "the", "is", "are", "of", "s", "it", "its", "and"))
 _LONGEST = 28
-# Sentences that are remembered: the captions that one picture is held against are those of the next one, too.
-_KEPT = 8192
+# Words that are remembered, 100 MB: the captions that one picture is held against are those of the next one, too.
+_KEPT = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +34,7 @@ class Words:
     """The words of some sentences, one after the other.
 
     Attributes:
-        states: (w, width) float32.
+        states: (w, depths * width) float32, those of one depth after those of another.
         owners: (w,) the sentence of each, ascending from 0; every sentence has one at least.
         pieces: The w word pieces themselves.
     """
@@ -46,14 +48,15 @@ class WordReader:
     """Reads sentences with the built-in text tower.
 
     Args:
-        depth: Layers of the tower that they go through; all when 0.
+        depths: After how many layers of the tower their states are taken, one or more times; 0 for all.
         mini: The built-in encoder, where it is loaded anyway.
     """
 
-    def __init__(self, depth: int = 0, mini: MiniEncoder | None = None) -> None:
-        self._depth = depth
+    def __init__(self, depths: Sequence[int] = (0,), mini: MiniEncoder | None = None) -> None:
+        self._depths = tuple(depths)
         self._mini = mini or MiniEncoder()
-        self._known: dict[str, tuple[NDArray[np.float32], tuple[str, ...]]] = {}
+        self._known: dict[str, _Read] = {}
+        self._held = 0  # words of the sentences that are known
 
     def read(self, sentences: Sequence[str]) -> Words:
         """Read n sentences, at least one; of a long one only the first words count.
@@ -62,23 +65,31 @@ class WordReader:
             ModelMissingError: The tower's weights are not there.
             EncoderError: The tower failed.
         """
-        unknown = [sentence for sentence in dict.fromkeys(sentences) if sentence not in self._known]
-        if unknown:
-            self._learn(unknown)
-        found = [self._known[sentence] for sentence in sentences]
+        known = {sentence: self._known.get(sentence) for sentence in sentences}
+        unknown = [sentence for sentence, read in known.items() if read is None]
+        new = self._learn(unknown) if unknown else {}
+        found = [known[sentence] or new[sentence] for sentence in sentences]
         owners = np.repeat(np.arange(len(found)), [len(states) for states, _ in found])
         pieces = tuple(piece for _, own in found for piece in own)
-        self._forget()
+        self._remember(new)
         return Words(np.concatenate([states for states, _ in found]), owners, pieces)
 
-    def _learn(self, sentences: Sequence[str]) -> None:
+    def _learn(self, sentences: Sequence[str]) -> dict[str, _Read]:
         tower = self._mini.text_tower()
-        for sentence, (ids, states) in zip(sentences, tower.states(sentences, self._depth or None), strict=True):
+        new: dict[str, _Read] = {}
+        for sentence, (ids, states) in zip(sentences, tower.states(sentences, self._depths), strict=True):
             named = [tower.piece(id_) for id_ in ids]
+            # A sentence of marks alone has its opening mark, whose state tells of all of it.
             kept = [at for at, piece in enumerate(named) if piece not in _PASSED_OVER][:_LONGEST] or [0]
-            self._known[sentence] = states[kept], tuple(named[at] for at in kept)
+            new[sentence] = states[kept], tuple(named[at] for at in kept)
+        return new
 
-    def _forget(self) -> None:
-        """Let go of the sentences that were read first, beyond those that are worth the memory."""
-        while len(self._known) > _KEPT:
-            del self._known[next(iter(self._known))]
+    def _remember(self, new: Mapping[str, _Read]) -> None:
+        """Keep what was read, and let go of what was read first, beyond what is worth the memory."""
+        for sentence, (states, pieces) in new.items():
+            if sentence not in self._known:
+                self._known[sentence] = states, pieces
+                self._held += len(pieces)
+        while self._held > _KEPT:
+            _, pieces = self._known.pop(next(iter(self._known)))
+            self._held -= len(pieces)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mmsearch.rerank.cross_attention import TOKEN_STEP
 from mmsearch.training.towers import Learner
 
-__all__ = ["Adapter", "FusionNetwork", "FusionShape", "Sentences"]
+__all__ = ["Adapter", "FusionNetwork", "FusionReader", "FusionShape", "Sentences"]
 
 _LOWEST, _HIGHEST = -127, 127
 
@@ -28,13 +28,14 @@ class FusionShape:
 
     Attributes:
         width: Features of a patch.
-        words: Width of the states of words.
+        words: Width of the states of words that a reader takes.
         count: Tokens of a picture.
         dim: Numbers of a token.
         heads: Of each layer of cross-attention, a divisor of `dim`.
         layers: Of cross-attention; 0 leaves it out, and each word meets the mean of the tokens.
         matched: Width of what a word and what it found are compared in.
         pools: Ways in which the words of a sentence are weighted.
+        readers: Fusion models over the same tokens, each with states of words of its own; their logits are averaged.
         hidden: Width of the adapter's inner layer.
         gate: Whether a gate mixes the fused view with the global one; without, the fused view is all.
     """
@@ -47,6 +48,7 @@ class FusionShape:
     layers: int = 1
     matched: int = 128
     pools: int = 2
+    readers: int = 1
     hidden: int = 768
     gate: bool = True
 
@@ -56,7 +58,7 @@ class Sentences:
     """The words of some sentences, one after the other.
 
     Attributes:
-        states: (w, words) states of their words.
+        states: (w, readers * words) states of their words, those of one reader after those of the other.
         owners: (w,) the sentence of each word, ascending from 0.
         count: How many sentences.
     """
@@ -113,23 +115,18 @@ class _Look(nn.Module):
             self.again = nn.Linear(matched, dim, bias=False)
 
 
-class FusionNetwork(Learner):
-    """Adapter and fusion model.
+class FusionReader(nn.Module):
+    """One fusion model: words and tokens -> image-text matching logits.
 
     Args:
         shape: See there.
-        mean, spread: (width,) of the patches.
-        dropout: Of tokens' and words' numbers and of what is compared, while it learns.
-        blind: Share of a picture's tokens that no word may look at, while it learns.
+        dropout: Of words' numbers and of what is compared, while it learns.
     """
 
-    def __init__(
-        self, shape: FusionShape, mean: Tensor, spread: Tensor, dropout: float = 0.1, blind: float = 0.3
-    ) -> None:
+    def __init__(self, shape: FusionShape, dropout: float) -> None:
         super().__init__()
         dim, matched = shape.dim, shape.matched
-        self.shape, self.blind = shape, blind
-        self.adapter = Adapter(shape, mean, spread)
+        self.shape = shape
         self.places = nn.Parameter(torch.randn(shape.count, dim) * 0.02)
         self.words = nn.Linear(shape.words, dim)
         self.words_norm = nn.LayerNorm(dim)
@@ -137,35 +134,17 @@ class FusionNetwork(Learner):
         self.weight = nn.Linear(dim, shape.pools, bias=False)
         self.pooled_norm = nn.LayerNorm(matched * shape.pools)
         self.fused = nn.Linear(matched * shape.pools, matched)
-        self.pictures = nn.Linear(dim, dim)
-        self.sentences = nn.Linear(dim * shape.pools, dim)
-        self.whole = nn.Linear(dim, matched)
-        self.gate = nn.Linear(2 * matched, matched)
+        if shape.gate:
+            self.pictures = nn.Linear(dim, dim)
+            self.sentences = nn.Linear(dim * shape.pools, dim)
+            self.whole = nn.Linear(dim, matched)
+            self.gate = nn.Linear(2 * matched, matched)
         self.matching = nn.Linear(matched, 1)
         self.dropout = nn.Dropout(dropout)
-        # The logits are as sharp as they become; the trainer's figures know it as a scale of 1.
-        self.log_scale = nn.Parameter(torch.zeros(()), requires_grad=False)
 
-    def learned(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Names and parameters of all that learns."""
-        return ((name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad)
-
-    def tokens(self, patches: Tensor) -> Tensor:
-        """(n, count, width) -> (n, count, dim) tokens, rounded as they are stored; gradients do not see that."""
-        tokens = self.adapter(patches).float()
-        step = float(TOKEN_STEP)
-        rounded = (tokens / step).round().clamp(_LOWEST, _HIGHEST) * step
-        return tokens + (rounded - tokens).detach()
-
-    def logits(self, tokens: Tensor, sentences: Sentences) -> Tensor:
-        """(n, count, dim) tokens and m sentences -> (m, n) image-text matching logits."""
-        t = self.dropout(tokens)
-        blind = None
-        if self.training and self.blind:
-            blind = torch.zeros(t.shape[:2], device=t.device).masked_fill(
-                torch.rand(t.shape[:2], device=t.device) < self.blind, -1e4
-            )
-        u = self.dropout(self.words_norm(self.words(sentences.states)))  # (w, dim)
+    def forward(self, t: Tensor, states: Tensor, owners: Tensor, count: int, blind: Tensor | None) -> Tensor:
+        """(n, count, dim) tokens and (w, words) states of the words of m sentences -> (m, n) logits."""
+        u = self.dropout(self.words_norm(self.words(states)))  # (w, dim)
         first, *others = (cast(_Look, look) for look in self.looks)
         found = self._look(first, first.query(u)[None].expand(len(t), -1, -1), t, blind)  # (n, w, dim)
         meant = first.word(u)
@@ -174,7 +153,7 @@ class FusionNetwork(Learner):
             asked = look.again(look.norm(x)) + look.query(u)
             x = x + F.gelu(look.match(self._look(look, asked, t, blind) * meant), approximate="tanh")
         x = self.dropout(x)
-        sums = self._pooling(u, sentences).to(x.dtype)  # (pools, m, w)
+        sums = self._pooling(u, owners, count).to(x.dtype)  # (pools, m, w)
         pooled = torch.cat([torch.matmul(part, x) for part in sums], dim=-1)  # (n, m, pools * matched)
         h = F.gelu(self.fused(self.pooled_norm(pooled)), approximate="tanh")
         if self.shape.gate:
@@ -202,10 +181,61 @@ class FusionNetwork(Learner):
             found.append(torch.matmul(scores.softmax(dim=-1), values[..., own]))
         return torch.cat(found, dim=-1)
 
-    def _pooling(self, u: Tensor, sentences: Sentences) -> Tensor:
+    def _pooling(self, u: Tensor, owners: Tensor, count: int) -> Tensor:
         """(pools, m, w) weight of each word in its sentence, summing to 1 over its words."""
         weights = self.weight(u).float()
         powers = torch.exp(weights - weights.max()).T  # (pools, w)
-        own = torch.arange(sentences.count, device=u.device)[:, None] == sentences.owners  # (m, w)
+        own = torch.arange(count, device=u.device)[:, None] == owners  # (m, w)
         sums = powers[:, None] * own
         return sums / sums.sum(dim=-1, keepdim=True)
+
+
+class FusionNetwork(Learner):
+    """Adapter, and the fusion models that read its tokens.
+
+    Args:
+        shape: See there.
+        mean, spread: (width,) of the patches.
+        dropout: Of tokens' and words' numbers and of what is compared, while it learns.
+        blind: Share of a picture's tokens that no word may look at, while it learns.
+    """
+
+    def __init__(
+        self, shape: FusionShape, mean: Tensor, spread: Tensor, dropout: float = 0.1, blind: float = 0.3
+    ) -> None:
+        super().__init__()
+        self.shape, self.blind = shape, blind
+        self.adapter = Adapter(shape, mean, spread)
+        self.readers = nn.ModuleList(FusionReader(shape, dropout) for _ in range(shape.readers))
+        self.dropout = nn.Dropout(dropout)
+        # The logits are as sharp as they become; the trainer's figures know it as a scale of 1.
+        self.log_scale = nn.Parameter(torch.zeros(()), requires_grad=False)
+
+    def learned(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names and parameters of all that learns."""
+        return ((name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad)
+
+    def tokens(self, patches: Tensor) -> Tensor:
+        """(n, count, width) -> (n, count, dim) tokens, rounded as they are stored; gradients do not see that."""
+        tokens = self.adapter(patches).float()
+        step = float(TOKEN_STEP)
+        rounded = (tokens / step).round().clamp(_LOWEST, _HIGHEST) * step
+        return tokens + (rounded - tokens).detach()
+
+    def readings(self, tokens: Tensor, sentences: Sentences) -> list[Tensor]:
+        """(n, count, dim) tokens and m sentences -> for each reader (m, n) image-text matching logits."""
+        t = self.dropout(tokens)
+        blind = None
+        if self.training and self.blind:
+            blind = torch.zeros(t.shape[:2], device=t.device).masked_fill(
+                torch.rand(t.shape[:2], device=t.device) < self.blind, -1e4
+            )
+        states = sentences.states.split(self.shape.words, dim=1)
+        return [
+            reader(t, own, sentences.owners, sentences.count, blind)
+            for reader, own in zip(self.readers, states, strict=True)
+        ]
+
+    def logits(self, tokens: Tensor, sentences: Sentences) -> Tensor:
+        """The mean of `readings`: (m, n)."""
+        return torch.stack(self.readings(tokens, sentences)).mean(dim=0)

@@ -62,7 +62,8 @@ class RerankRecipe:
         distorted: Distorted captions a batch.
         side: Rows and columns of tokens at most.
         dim, heads, layers, matched, pools, hidden, gate: See `FusionShape`.
-        depth: Layers of the built-in text tower that words go through; 0 for all.
+        depths: For each reader, layers of the built-in text tower that words go through; 0 for all. Those that the
+            tower's training left as they were tell a word from others, the last ones what it means in its sentence.
         dropout, blind: See `FusionNetwork`.
         shortlist: How many are reranked where figures are taken.
     """
@@ -91,7 +92,7 @@ class RerankRecipe:
     pools: int = 2
     hidden: int = 768
     gate: bool = True
-    depth: int = 0
+    depths: tuple[int, ...] = (0, 2)
     dropout: float = 0.1
     blind: float = 0.3
     shortlist: int = 100
@@ -118,6 +119,7 @@ class RerankRecipe:
             layers=self.layers,
             matched=self.matched,
             pools=self.pools,
+            readers=len(self.depths),
             hidden=self.hidden,
             gate=self.gate,
         )
@@ -199,11 +201,11 @@ def train_reranker(encoder: Encoder, data: Data, recipe: RerankRecipe, place: Pl
     place.prepare()
     wanted = side_of(encoder.patches, recipe.side)
     grid = (encoder.patches.rows, encoder.patches.columns)
-    reader = WordReader(recipe.depth)
+    reader = WordReader(recipe.depths)
     train = _inputs(encoder, data.train, recipe, recipe.views, recipe.caption_views, wanted, reader, place)
     dev = _inputs(encoder, data.dev, recipe, 1, 1, wanted, reader, place)
     distorted, wrong_of = wrong(data.train.captions, recipe.seed)
-    wrongs = read_sentences(reader, distorted, f"mini-{recipe.depth}", place.work, place.progress)
+    wrongs = read_sentences(reader, distorted, _reader_name(recipe), place.work, place.progress)
     torch.manual_seed(recipe.seed)
     shape = recipe.shape(encoder.patches.width, wanted[0] * wanted[1])
     model = FusionNetwork(shape, *_spread(train.photos, recipe.seed), recipe.dropout, recipe.blind)
@@ -270,7 +272,7 @@ def _inputs(
     )
     sentences = [
         read_sentences(
-            reader, typed(data.captions, view, recipe.seed), f"mini-{recipe.depth}", place.work, place.progress
+            reader, typed(data.captions, view, recipe.seed), _reader_name(recipe), place.work, place.progress
         )
         for view in range(caption_views)
     ]
@@ -281,6 +283,10 @@ def _inputs(
         for start in range(0, len(data.captions), _READ_AT_ONCE)
     ]
     return _Inputs(photos, sentences, np.concatenate(embeddings))
+
+
+def _reader_name(recipe: RerankRecipe) -> str:
+    return f"mini-{'-'.join(map(str, recipe.depths))}"
 
 
 def _means(embeddings: NDArray[np.float32], data: CaptionedImages) -> NDArray[np.float32]:
@@ -324,7 +330,7 @@ def _finish(
         encoder.id,
         recipe.heads,
         recipe.layers,
-        recipe.depth,
+        recipe.depths,
         *grids,
         fit_reading(measured.text_to_image, logits, recipe.shortlist),
         fit_reading(measured.image_to_text, back, recipe.shortlist),
@@ -373,13 +379,10 @@ def save_reranker(model: FusionNetwork, settings: FusionSettings, file: Path) ->
     arrays = {
         name: np.ascontiguousarray(value if name in exact else value.astype(np.float16))
         for name, value in state.items()
-        if name != "log_scale" and (model.shape.gate or name.split(".")[0] not in _OF_THE_GATE)
+        if name != "log_scale"
     }
     with whole(file, hint="Make room, or choose another --out.") as part:
         part.write_bytes(save(arrays, metadata=settings.to_metadata()))
-
-
-_OF_THE_GATE = ("pictures", "sentences", "whole", "gate")
 
 
 def _parity(model: FusionNetwork, reranker: FusionReranker, dev: _Inputs, data: Data) -> float:

@@ -33,10 +33,20 @@ class RerankObjective:
     distorted: float = 0.5
 
     def __call__(self, model: FusionNetwork, batch: RerankBatch) -> Tensor:
-        """The loss of a batch."""
+        """The loss of a batch, the mean over the network's readers: each learns as if it were alone."""
         count = len(batch.patches)
         tokens = model.tokens(batch.patches)
-        logits = model.logits(tokens, Sentences(batch.states, batch.owners, count))  # (captions, photos)
+        all_logits = model.readings(tokens, Sentences(batch.states, batch.owners, count))
+        wrong: list[Tensor | None] = [None] * len(all_logits)
+        if self.distorted and len(batch.wrong_photos):
+            sentences = Sentences(batch.wrong_states, batch.wrong_owners, len(batch.wrong_photos))
+            wrong = [found.diagonal() for found in model.readings(tokens[batch.wrong_photos], sentences)]
+        losses = [self._loss(logits, own, batch) for logits, own in zip(all_logits, wrong, strict=True)]
+        return torch.stack(losses).mean()
+
+    def _loss(self, logits: Tensor, wrong: Tensor | None, batch: RerankBatch) -> Tensor:
+        """Of one reader: (captions, photos) logits, and those of the distorted captions beside their photos."""
+        count = len(logits)
         logits = logits.masked_fill(batch.ignored, -1e4)
         right = torch.arange(count, device=logits.device)
         loss = (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2
@@ -45,8 +55,6 @@ class RerankObjective:
             others = logits.masked_fill(torch.eye(count, dtype=torch.bool, device=logits.device), -1e4)
             worst = torch.cat([others.max(dim=0).values, others.max(dim=1).values])
             loss = loss + self.matching * (F.softplus(-own).mean() + F.softplus(worst).mean()) / 2
-        if self.distorted and len(batch.wrong_photos):
-            sentences = Sentences(batch.wrong_states, batch.wrong_owners, len(batch.wrong_photos))
-            wrong = model.logits(tokens[batch.wrong_photos], sentences).diagonal()
+        if wrong is not None:
             loss = loss + self.distorted * F.softplus(wrong - own[batch.wrong_photos]).mean()
         return loss
