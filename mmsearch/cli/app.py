@@ -21,6 +21,7 @@ __all__ = ["COMMANDS", "app"]
 COMMANDS = {
     "index": ("mmsearch.cli.index", "Index photos, texts, sounds and videos."),
     "query": ("mmsearch.cli.query", "Search by words, by files, or by both."),
+    "explain": ("mmsearch.cli.explain", "Show where in a picture each word of a query looks."),
     "status": ("mmsearch.cli.status", "Show what a library holds."),
     "models": ("mmsearch.cli.models", "List, fetch, find and remove models."),
     "eval": ("mmsearch.cli.evaluate", "Measure a model on captions or class folders."),

@@ -60,7 +60,7 @@ def loaded_by(*arguments: str) -> set[str]:
 
 
 def test_there_are_the_commands_that_the_design_names() -> None:
-    assert NAMES[:4] == ["index", "query", "status", "models"]
+    assert NAMES[:5] == ["index", "query", "explain", "status", "models"]
     assert set(NAMES) >= {"eval", "rebuild", "models list", "models pull", "models path", "models remove"}
 
 
