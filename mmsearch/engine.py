@@ -150,11 +150,31 @@ class SearchEngine:
     @cached_property
     def _rerankers(self) -> dict[str, Reranker]:
         found = {
-            encoder.id: load_reranker(self._reranker, encoder, library=self.library)
-            for encoder in self.encoders
-            if Modality.IMAGE in encoder.modalities
+            encoder.id: self._named.get(encoder.id) or load_reranker(None, encoder, library=self.library)
+            for encoder in self._seeing
         }
         return {id_: reranker for id_, reranker in found.items() if reranker is not None}
+
+    @cached_property
+    def _named(self) -> dict[str, Reranker]:
+        """The reranker that was asked for, by the encoders whose shortlists it reads."""
+        found: dict[str, Reranker] = {}
+        refusal: UsageError | None = None
+        for encoder in self._seeing if self._reranker is not None else ():
+            try:
+                reranker = load_reranker(self._reranker, encoder)
+            except UsageError as error:  # it may be for another encoder of the library
+                refusal = error
+                continue
+            if reranker is not None:
+                found[encoder.id] = reranker
+        if refusal is not None and not found:
+            raise refusal
+        return found
+
+    @property
+    def _seeing(self) -> list[Encoder]:
+        return [encoder for encoder in self.encoders if Modality.IMAGE in encoder.modalities]
 
     @cached_property
     def _retriever(self) -> Retriever:
@@ -210,12 +230,21 @@ class SearchEngine:
             reranker = self._rerankers.get(encoder.id)
             if reranker is None:
                 continue
-            manifests = [self._tokens(encoder, modality).manifest for modality in (Modality.IMAGE, Modality.VIDEO)]
-            if reranker.tokens is None or any(found and found.reranker == reranker.id for found in manifests):
+            pictures = [
+                self._tokens(encoder, record.modality).manifest
+                for record in self.catalog.collections()
+                if record.encoder_id == encoder.id and record.modality in (Modality.IMAGE, Modality.VIDEO)
+            ]
+            made = any(found is not None and found.reranker == reranker.id for found in pictures)
+            if reranker.tokens is None or made or not pictures:
                 return
-        raise UsageError(
-            f"The library {self.library} has no tokens for the reranker.", hint="Make them: mmsearch rebuild --tokens"
-        )
+        hint = "Make them: mmsearch rebuild --tokens"
+        if self._reranker is not None:
+            hint = (
+                f"Give it to the library with mmsearch index PATH --reranker {os.fspath(self._reranker)}, then make"
+                " them: mmsearch rebuild --tokens"
+            )
+        raise UsageError(f"The library {self.library} has no tokens for the reranker.", hint=hint)
 
     def explain(self, query: str | Sequence[str] | Query, picture: str | os.PathLike[str] | Image.Image) -> Explanation:
         """Tell where each word of a query looks in a picture, and what reading both together changed.
@@ -281,10 +310,9 @@ class SearchEngine:
 
     def _keep_reranker(self) -> None:
         """Keep a reranker that was given as a file in the library, so that it is there wherever the library goes."""
-        for encoder in self.encoders:
-            reranker = self._rerankers.get(encoder.id) if self._reranker is not None else None
-            if reranker is not None and reranker.tokens is not None:
-                target, given = own_file(self.library, encoder.id), Path(os.fspath(self._reranker or ""))
+        for id_, reranker in self._named.items():
+            if reranker.tokens is not None:
+                target, given = own_file(self.library, id_), Path(os.fspath(self._reranker or ""))
                 if not (target.exists() and target.samefile(given)):
                     with written(target) as stream:
                         stream.write(given.read_bytes())

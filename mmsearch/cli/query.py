@@ -102,7 +102,9 @@ def query(
         raise UsageError(f"--shortlist must be at least 1, not {shortlist}.", hint="Leave it out for 100.")
     if k < 1:
         raise UsageError(f"-k must be at least 1, not {k}.", hint='For example: mmsearch query "a dog" -k 10')
-    if reranker is not None and rerank is None:
+    if reranker is not None and rerank is False:
+        raise UsageError("--no-rerank does without the reranker that --reranker names.", hint="Leave one of them out.")
+    if reranker is not None:
         rerank = True  # it was named to be used
     modalities = None if types is None else [name.strip() for name in types.split(",")]
 
@@ -116,13 +118,7 @@ def query(
     wanted = parse(terms, stdin=_standard_input)
     # A query never goes to the network: it says which command fetches the model instead.
     with SearchEngine.open(library, model=model, offline=True, reranker=reranker, notify=note) as engine:
-        hits = engine.search(
-            wanted,
-            k,
-            modalities=modalities,
-            rerank=rerank or (True if reranker is not None else rerank),
-            shortlist=shortlist,
-        )
+        hits = engine.search(wanted, k, modalities=modalities, rerank=rerank, shortlist=shortlist)
     if not hits:
         note("No match.")
         note("To see what the library holds: mmsearch status")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from mmsearch.training.reranker import RerankReport
 
 __all__ = ["EXAMPLES", "train_reranker"]
+
+_SEE = "See: mmsearch train reranker --help"
 
 EXAMPLES = """\b
 Examples:
@@ -108,6 +111,8 @@ def train_reranker(
     The model itself stays as it is. Of every picture some tokens are kept when it is indexed, and a query's best hits
     are put in a better order by them.
     """
+    _check(epochs, batch, rate, views, hard, distorted, side, dim, layers, seed)
+    layers_of_words = None if depths is None else _numbers(depths)
     require_training()
 
     import dataclasses
@@ -123,7 +128,9 @@ def train_reranker(
 
     where = choose_device(check_device(None if device == "auto" else device))
     number = check_precision(None if precision == "auto" else precision) or choose_precision(None, where)
-    encoder = load_encoder(model, device=device, offline=offline, notify=note)
+    # Models in the built-in format run on the processor, whatever the reranker learns on.
+    runs = device if model.startswith("open_clip/") else None
+    encoder = load_encoder(model, device=runs, offline=offline, notify=note)
     chosen = {
         "epochs": epochs,
         "batch": batch,
@@ -134,7 +141,7 @@ def train_reranker(
         "side": side,
         "dim": dim,
         "layers": layers,
-        "depths": None if depths is None else _numbers(depths),
+        "depths": layers_of_words,
     }
     given = {name: value for name, value in chosen.items() if value is not None}
     recipe = dataclasses.replace(RerankRecipe(gate=gate, precision=number, seed=seed), **given)  # type: ignore[arg-type]
@@ -159,10 +166,51 @@ def train_reranker(
 
 
 def _numbers(listed: str) -> tuple[int, ...]:
+    from mmsearch.encoders.mini import MODELS
+    from mmsearch.encoders.mini_text import read_shape
+
+    most = read_shape(MODELS / "mini_text.safetensors").depth
     try:
-        return tuple(int(part) for part in listed.split(","))
+        numbers = tuple(int(part) for part in listed.split(","))
     except ValueError:
-        raise UsageError(f"--depths takes numbers such as 0,2, not {listed}.") from None
+        numbers = (-1,)
+    if not all(0 <= number <= most for number in numbers):
+        raise UsageError(f"--depths takes numbers from 0 to {most} such as 0,2, not {listed!r}.", hint=_SEE)
+    return numbers
+
+
+def _check(
+    epochs: int | None,
+    batch: int | None,
+    rate: float | None,
+    views: int | None,
+    hard: float | None,
+    distorted: int | None,
+    side: int | None,
+    dim: int | None,
+    layers: int | None,
+    seed: int,
+) -> None:
+    """Refuse what cannot work before anything heavy is loaded."""
+    least = (
+        ("--epochs", epochs, 1),
+        ("--batch", batch, 2),
+        ("--views", views, 1),
+        ("--distorted", distorted, 0),
+        ("--side", side, 1),
+        ("--dim", dim, 2),
+        ("--layers", layers, 0),
+        ("--seed", seed, 0),
+    )
+    for name, value, lowest in least:
+        if value is not None and value < lowest:
+            raise UsageError(f"{name} must be at least {lowest}, not {value}.", hint=_SEE)
+    if dim is not None and dim % 2:
+        raise UsageError(f"--dim must be even, not {dim}: a word looks through two heads.", hint=_SEE)
+    if rate is not None and not 0 < rate < math.inf:
+        raise UsageError(f"--rate must be above 0, not {rate:g}.", hint=_SEE)
+    if hard is not None and not 0 <= hard < 1:
+        raise UsageError(f"--hard is a share, from 0 to below 1, not {hard:g}.", hint=_SEE)
 
 
 def _lines(report: RerankReport) -> Iterator[str]:

@@ -52,17 +52,20 @@ def load_reranker(
         from mmsearch.rerank.foreign import load_foreign_reranker
 
         return load_foreign_reranker(str(name))
-    file = Path(name) if name is not None else None
-    if file is None and library is not None and own_file(library, encoder.id).is_file():
-        file = own_file(library, encoder.id)
-    if file is None and encoder.id == "mini" and BUILT_IN.is_file():
-        file = BUILT_IN
-    if file is None:
+    own = None if library is None else own_file(library, encoder.id)
+    if name is not None:
+        file, hint = Path(name), "Make one: mmsearch train reranker --help"
+    elif own is not None and own.is_file():
+        file, hint = own, "Search with --no-rerank, or give it anew: mmsearch index PATH --reranker FILE"
+    elif encoder.id == "mini" and BUILT_IN.is_file():
+        file, hint = BUILT_IN, "Install mmsearch again: pip install --force-reinstall mmsearch"
+    else:
         return None
     from mmsearch.encoders.mini import MiniEncoder
     from mmsearch.rerank.fusion import FusionReranker
 
-    reranker = FusionReranker(file, encoder if isinstance(encoder, MiniEncoder) and encoder.id == "mini" else None)
+    built_in = encoder if isinstance(encoder, MiniEncoder) and encoder.id == "mini" else None
+    reranker = FusionReranker(file, built_in, hint=hint)
     if reranker.settings.encoder != encoder.id:
         raise UsageError(
             f"The reranker {file} reads what {reranker.settings.encoder} finds, not what {encoder.id} does.",

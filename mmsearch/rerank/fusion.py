@@ -109,6 +109,9 @@ class FusionReranker:
                 CrossAttention(_below(f"readers.{at}.", arrays), settings.heads, settings.layers)
                 for at in range(len(settings.depths))
             ]
+            made = TokenFormat(settings.wanted[0] * settings.wanted[1], self._adapter.dim)
+            if any(TokenFormat(reader.count, reader.dim) != made for reader in self._readers):
+                raise ValueError("the tokens that are made are not those that are read")
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise ModelMissingError(f"{file} holds no reranker that can be read.", hint=hint) from error

@@ -25,8 +25,8 @@ __all__ = ["WordReader", "Words"]
 _MARKS = ("[CLS]", "[SEP]", ".", ",", "'", ";", ":", "!", "-")
 _PASSED_OVER = frozenset((*_MARKS, "a", "an", "the", "is", "are", "of", "s", "it", "its", "and"))
 _LONGEST = 28
-# Words that are remembered, 100 MB: the captions that one picture is held against are those of the next one, too.
-_KEPT = 1 << 16
+# What is remembered: the captions that one picture is held against are those of the next one, too.
+_KEPT_BYTES = 1 << 27
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +56,7 @@ class WordReader:
         self._depths = tuple(depths)
         self._mini = mini or MiniEncoder()
         self._known: dict[str, _Read] = {}
-        self._held = 0  # words of the sentences that are known
+        self._held_bytes = 0
 
     def read(self, sentences: Sequence[str]) -> Words:
         """Read n sentences, at least one; of a long one only the first words count.
@@ -89,7 +89,7 @@ class WordReader:
         for sentence, (states, pieces) in new.items():
             if sentence not in self._known:
                 self._known[sentence] = states, pieces
-                self._held += len(pieces)
-        while self._held > _KEPT:
-            _, pieces = self._known.pop(next(iter(self._known)))
-            self._held -= len(pieces)
+                self._held_bytes += states.nbytes
+        while self._held_bytes > _KEPT_BYTES:
+            states, _ = self._known.pop(next(iter(self._known)))
+            self._held_bytes -= states.nbytes

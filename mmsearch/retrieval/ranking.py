@@ -79,17 +79,25 @@ class CollectionRanker:
         self._modality = modality
         self._store = store
 
-    def rank(self, terms: Sequence[EmbeddedTerm], items: int, allowed: NDArray[np.int64] | None = None) -> list[Match]:
+    def rank(
+        self,
+        terms: Sequence[EmbeddedTerm],
+        items: int,
+        allowed: NDArray[np.int64] | None = None,
+        *,
+        segments: int = 0,
+    ) -> list[Match]:
         """Find the segments that match best, of at least so many items where there are as many.
 
         Args:
             terms: Of the query.
             items: How many different items are wanted.
             allowed: Segment ids to search among, sorted; None means all.
+            segments: How many segments are wanted at least, of whatever items.
         """
         source = self._catalog.vector_source(self._encoder.id, self._modality)
         alone = self._modality is Modality.IMAGE  # a photo has one image
-        depth = items if alone else _SEGMENTS_FOR_AN_ITEM * items
+        depth = max(items if alone else _SEGMENTS_FOR_AN_ITEM * items, segments)
         if len(terms) > 1:
             depth = max(depth, _SHORTLIST)
         stage: Stage = "vector" if len(terms) == 1 else "fused"

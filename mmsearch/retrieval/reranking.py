@@ -34,7 +34,8 @@ class ShortlistReranker:
         encoder: Whose matches they are.
         modality: Of the collection.
         reranker: Reads them.
-        store: Holds the tokens of pictures; None where the reranker keeps none.
+        store: Holds the tokens of the collection's pictures, or for texts those of photos that may ask; None where
+            there are none.
         shortlist: How many it reads at most.
     """
 
@@ -117,6 +118,10 @@ class ShortlistReranker:
             return RerankTerm(term.content, term.asked, term.embedding) if isinstance(term.content, str) else None
         if self._reranker.tokens is None:
             return RerankTerm(term.content, term.asked, term.embedding)
+        if self._store is not None and term.segment is not None:
+            there, rows = self._store.read([term.segment])
+            if there[0]:
+                return RerankTerm(term.content, term.asked, term.embedding, rows[0])
         picture = embedder.picture(term.content)
         if picture is None or self._encoder.patches is None:
             return None

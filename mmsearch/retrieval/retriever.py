@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mmsearch.protocols import Encoder, Reranker
     from mmsearch.query.language import Query
-    from mmsearch.rerank.token_store import TokenStores
+    from mmsearch.rerank.token_store import TokenStore, TokenStores
     from mmsearch.storage.catalog import Catalog
     from mmsearch.vectors.stores import VectorStores
 
@@ -92,7 +92,7 @@ class Retriever:
                 if reading is None or not reading.reads(terms):
                     lists.append(ranker.rank(terms, k, allowed))
                 else:
-                    matches = ranker.rank(terms, max(k, shortlist), allowed)
+                    matches = ranker.rank(terms, k, allowed, segments=shortlist)
                     lists.append(reading.rerank(terms, matches, embedder))
         if not answered and problems:
             raise problems[0]
@@ -110,12 +110,18 @@ class Retriever:
         """What reads a collection's matches again; None where nothing can."""
         if reranker is None:
             return None
-        store = None
-        if reranker.tokens is not None and modality is not Modality.TEXT:
-            store = None if self._tokens is None else self._tokens(encoder, modality)
-            if store is None or store.manifest is None or store.manifest.reranker != reranker.id:
-                return None
+        # Texts are read beside the picture that asks, which may be one of the library.
+        store = self._tokens_for(reranker, encoder, Modality.IMAGE if modality is Modality.TEXT else modality)
+        if store is None and reranker.tokens is not None and modality is not Modality.TEXT:
+            return None
         return ShortlistReranker(self._catalog, encoder, modality, reranker, store, shortlist)
+
+    def _tokens_for(self, reranker: Reranker, encoder: Encoder, modality: Modality) -> TokenStore | None:
+        """The tokens that were made for a reranker; None where there are none."""
+        if reranker.tokens is None or self._tokens is None:
+            return None
+        store = self._tokens(encoder, modality)
+        return store if store.manifest is not None and store.manifest.reranker == reranker.id else None
 
     def _allowed(self, collection: CollectionRecord, filters: Filters) -> NDArray[np.int64] | None:
         """The segments of a collection that pass, or None where all do."""

@@ -40,12 +40,23 @@ class EmbeddedTerm:
         asked: What was embedded: a text, an image (or frames), or sound.
         weight: As the query has it.
         content: What was embedded, as the query has it.
+        segment: Id of the segment where it is a photo of the library.
     """
 
     embedding: NDArray[np.float32]
     asked: Modality
     weight: float
     content: str | Path | bytes | Image.Image
+    segment: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Embedded:
+    """What was made of a term's content: see `EmbeddedTerm`."""
+
+    embedding: NDArray[np.float32]
+    asked: Modality
+    segment: int | None = None
 
 
 class TermEmbedder:
@@ -70,17 +81,19 @@ class TermEmbedder:
             EncoderError: The encoder failed.
         """
         found: list[EmbeddedTerm] = []
-        embedded: tuple[NDArray[np.float32], Modality] | None
+        embedded: _Embedded | None
         words = [term.content for term in terms if isinstance(term.content, str)]
         takes_words = Modality.TEXT in self._encoder.modalities
         texts = iter(self._encoder.encode_texts(words) if words and takes_words else ())
         for term in terms:
             if isinstance(term.content, str):
-                embedded = (next(texts), Modality.TEXT) if takes_words else None
+                embedded = _Embedded(next(texts), Modality.TEXT) if takes_words else None
             else:
                 embedded = self._embed_content(term.content)
             if embedded is not None:
-                found.append(EmbeddedTerm(*embedded, term.weight, term.content))
+                found.append(
+                    EmbeddedTerm(embedded.embedding, embedded.asked, term.weight, term.content, embedded.segment)
+                )
             elif term.weight > 0:
                 return ()
         return tuple(found)
@@ -102,7 +115,7 @@ class TermEmbedder:
         except MediaError:
             return None
 
-    def _embed_content(self, content: Path | bytes | Image.Image) -> tuple[NDArray[np.float32], Modality] | None:
+    def _embed_content(self, content: Path | bytes | Image.Image) -> _Embedded | None:
         if isinstance(content, Path):
             return self._stored(content) or self._embed_file(content)
         if isinstance(content, bytes):
@@ -110,9 +123,9 @@ class TermEmbedder:
         if Modality.IMAGE not in self._encoder.modalities:
             return None
         picture = self._encoder.prepare_image(content.convert("RGB"))
-        return np.asarray(self._encoder.encode_images([picture])[0]), Modality.IMAGE
+        return _Embedded(np.asarray(self._encoder.encode_images([picture])[0]), Modality.IMAGE)
 
-    def _embed_bytes(self, content: bytes) -> tuple[NDArray[np.float32], Modality] | None:
+    def _embed_bytes(self, content: bytes) -> _Embedded | None:
         from mmsearch.media.formats import sniff
 
         if sniff(content[:64]) is not None:
@@ -131,9 +144,7 @@ class TermEmbedder:
                     hint="For example: mmsearch query - < photo.jpg",
                 ) from error
 
-    def _embed_file(
-        self, path: Path, data: bytes | None = None, modality: Modality | None = None
-    ) -> tuple[NDArray[np.float32], Modality] | None:
+    def _embed_file(self, path: Path, data: bytes | None = None, modality: Modality | None = None) -> _Embedded | None:
         from indexer.embedding import embed
         from indexer.reader import SegmentReader
 
@@ -146,9 +157,9 @@ class TermEmbedder:
         except MediaError as error:
             raise QueryError(f"Cannot search by {path}: {error.reason}.") from error
         rows = [row[self._encoder.id] for row in embed([self._encoder], segments)]
-        return _mean(np.stack(rows)), _asked(segments[0].modality)
+        return _Embedded(_mean(np.stack(rows)), _asked(segments[0].modality))
 
-    def _stored(self, path: Path) -> tuple[NDArray[np.float32], Modality] | None:
+    def _stored(self, path: Path) -> _Embedded | None:
         """The embedding of a file that lies in the library unchanged, else None."""
         item = self._catalog.item_at(path)
         if item is None:
@@ -165,7 +176,8 @@ class TermEmbedder:
             wanted = [segment.id for segment in segments if segment.modality is kind]
             _, vectors = self._catalog.vectors(self._encoder.id, wanted)
             if len(vectors):
-                return _mean(vectors), _asked(kind)
+                photo = wanted[0] if item.modality is Modality.IMAGE and len(wanted) == 1 else None
+                return _Embedded(_mean(vectors), _asked(kind), photo)
         return None
 
 

@@ -75,11 +75,11 @@ def _with(word: str, bare: str) -> str:
     return word.replace(core, dressed, 1)
 
 
-def _agreeing(words: list[str]) -> list[str]:
-    """The words with ``a`` and ``an`` as what follows them asks for."""
-    for at in range(len(words) - 1):
-        if _bare(words[at]) in _ARTICLES and _bare(words[at + 1]):
-            words[at] = _with(words[at], "an" if _bare(words[at + 1])[0] in "aeiou" else "a")
+def _agreeing(words: list[str], *changed: int) -> list[str]:
+    """The words with ``a`` and ``an`` before those that were changed as these ask for; others stay as they are."""
+    for at in changed:
+        if at and _bare(words[at - 1]) in _ARTICLES and _bare(words[at]):
+            words[at - 1] = _with(words[at - 1], "an" if _bare(words[at])[0] in "aeiou" else "a")
     return words
 
 
@@ -87,7 +87,7 @@ def _exchanged(words: Sequence[str], first: int, second: int) -> list[str]:
     changed = list(words)
     changed[first] = _with(words[first], _bare(words[second]))
     changed[second] = _with(words[second], _bare(words[first]))
-    return _agreeing(changed)
+    return _agreeing(changed, first, second)
 
 
 def _listed(words: Sequence[str], first: int, second: int) -> bool:
@@ -152,7 +152,7 @@ def _changed(words: Sequence[str], among: Sequence[str], rng: random.Random) -> 
     if not free:
         return None
     changed[at] = _with(words[at], rng.choice(free))
-    return _agreeing(changed)
+    return _agreeing(changed, at)
 
 
 def _changed_colour(words: Sequence[str], rng: random.Random) -> list[str] | None:

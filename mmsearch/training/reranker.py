@@ -42,6 +42,7 @@ __all__ = ["RerankRecipe", "RerankReport", "train_reranker"]
 
 _READ_AT_ONCE = 1024
 _CHECKED = 64
+_LEAST_DEVIATION = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,7 @@ def train_reranker(encoder: Encoder, data: Data, recipe: RerankRecipe, place: Pl
         place: Where.
 
     Raises:
-        UsageError: The encoder yields no patches.
+        UsageError: The encoder yields no patches, or no picture has a caption.
         MmsearchError: As the parts say.
     """
     if encoder.patches is None:
@@ -198,6 +199,10 @@ def train_reranker(encoder: Encoder, data: Data, recipe: RerankRecipe, place: Pl
             f"The image tower of {encoder.id} yields nothing but embeddings, so a reranker has nothing to read.",
             hint="Models that do: mini, and open_clip models with a ViT, ResNet or ConvNeXt.",
         )
+    # A picture of the dev set that nobody described would be a query without an answer.
+    data = Data(data.train, data.dev.select(np.unique(data.dev.owners)))
+    if not data.train.captions or not data.dev.captions:
+        raise UsageError("There are no captions to train on, or none to measure with.", hint="Give captions, or --dev.")
     place.prepare()
     wanted = side_of(encoder.patches, recipe.side)
     grid = (encoder.patches.rows, encoder.patches.columns)
@@ -402,7 +407,8 @@ def _parity(model: FusionNetwork, reranker: FusionReranker, dev: _Inputs, data: 
             tokens, Sentences(torch.from_numpy(states), torch.from_numpy(owners), len(captions))
         ).numpy()
     written = reranker.logits(reranker.compress_places(patches), [data.dev.captions[at] for at in captions])
-    difference = float(np.abs(trained - written).max() / max(trained.std(), 1e-6))
+    # A few pairs of a small dev set may differ too little to be a measure.
+    difference = float(np.abs(trained - written).max() / max(trained.std(), _LEAST_DEVIATION))
     if not difference < 0.2:
         raise EncoderError(f"The written reranker differs from the trained one by {difference:.3f} deviations.")
     return difference

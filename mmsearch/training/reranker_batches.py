@@ -164,7 +164,7 @@ class RerankBatches:
 
     def _drawn(self, seeds: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
         """Some of the seeds, and neighbours of them in place of the others, no photo twice."""
-        taken = list(seeds[: len(seeds) - round(self._hard * len(seeds))])
+        taken = list(seeds[: max(1, len(seeds) - round(self._hard * len(seeds)))])
         known = set(taken)
         each = -(-(len(seeds) - len(taken)) // max(1, len(taken)))
         for seed in taken[:]:

@@ -184,7 +184,8 @@ def read_sentences(
                 done = min(len(order), start + _READ_AT_ONCE)
                 progress(Progress("read", done, len(order), time.monotonic() - began))
         with written(file, hint=_HINT) as stream:
-            np.save(stream, np.concatenate(found))
+            # No words at all, as where no caption can be distorted, take a row that belongs to none: a file is mapped.
+            np.save(stream, np.concatenate(found) if found else np.zeros((1, 1), np.float16))
         with written(starts_file, hint=_HINT) as stream:
             np.save(stream, np.cumsum([0, *(len(own) for own in found)]))
     return SentenceStates(np.load(file, mmap_mode="r"), np.load(starts_file))
