@@ -263,10 +263,13 @@ class SearchEngine:
         from mmsearch.rerank.explaining import explain, sentence_of
 
         sentence = sentence_of(_read(query))
-        encoder = next((encoder for encoder in self.encoders if encoder.id in self._rerankers), self.encoders[0])
-        source = self.catalog.vector_source(encoder.id, Modality.IMAGE)
-        _, sample = self._stores(encoder, Modality.IMAGE).sample(source)
-        return explain(sentence, picture, encoder, self._rerankers.get(encoder.id), sample)
+        rerankers = self._named or self._rerankers
+        encoder = next((encoder for encoder in self.encoders if encoder.id in rerankers), self.encoders[0])
+        sample = None
+        if any(record.id == encoder.id for record in self.catalog.encoders()):  # something was indexed
+            source = self.catalog.vector_source(encoder.id, Modality.IMAGE)
+            _, sample = self._stores(encoder, Modality.IMAGE).sample(source)
+        return explain(sentence, picture, encoder, rerankers.get(encoder.id), sample)
 
     def index(
         self,

@@ -31,6 +31,7 @@ _MARGIN, _GAP = 44, 28
 _PANEL = 560
 _ALONE, _TILE = (560, 640), (400, 440)  # what the photo, and each map, fits in: with one row of maps, with several
 _NARROWEST, _CAPTION = 240, 92
+_QUERY_LINES = 8
 _WHITE, _INK, _QUIET, _FAINT = "#ffffff", "#1c2126", "#69727d", "#e3e7ec"
 _BEFORE, _AFTER = "#9aa4af", "#1f6feb"
 
@@ -114,7 +115,7 @@ def _image(values: NDArray[Any]) -> Image.Image:
 def _panel(explanation: Explanation, picture: Image.Image) -> Image.Image:
     """The photo with the query, the verdict and the scale."""
     shown = _contained(picture, _ALONE)
-    panel = Image.new("RGB", (_PANEL, shown.height + 1200), _WHITE)
+    panel = Image.new("RGB", (_PANEL, shown.height + 700), _WHITE)
     panel.paste(shown, (0, 0))
     y = _put_query(panel, shown.height + 18, explanation) + 16
     y = _put_chance(panel, y, "by the dual encoder alone", explanation.retrieval_relevance, _BEFORE)
@@ -122,16 +123,21 @@ def _panel(explanation: Explanation, picture: Image.Image) -> Image.Image:
     y = _put_line(panel, y, f"Chance that words and picture match. Cosine similarity: {explanation.similarity:.3f}")
     if not all(read for _, read in _marked(explanation)):
         y = _put_line(panel, y, "Pale words are read with the others, and look nowhere by themselves.")
+    if max(explanation.view[:2]) > 0:
+        y = _put_line(panel, y, "The model does not see what is dark at the edges.")
     y = _put_scale(panel, y + 24)
     return panel.crop((0, 0, _PANEL, y))
 
 
 def _put_query(panel: Image.Image, y: int, explanation: Explanation) -> int:
     """The whole sentence; words that are not read by themselves are pale. Returns where the next line would begin."""
-    draw, font, x = ImageDraw.Draw(panel), _font(27), 0
+    draw, font, x, last = ImageDraw.Draw(panel), _font(27), 0, y + (_QUERY_LINES - 1) * 36
     for word, read in _marked(explanation):
         shown = _fitted(printable(word), font, _PANEL)
-        if x and x + font.getlength(shown) > _PANEL:
+        if x + font.getlength(shown) > (_PANEL - 30 if y == last else _PANEL) and (x or y == last):
+            if y == last:
+                draw.text((x, y), "…", font=font, fill=_BEFORE)
+                break
             x, y = 0, y + 36
         draw.text((x, y), shown, font=font, fill=_INK if read else _BEFORE)
         x += round(font.getlength(f"{shown} "))
