@@ -308,12 +308,14 @@ class RerankTerm:
         asked: What it is: a text, an image or a sound.
         embedding: (dim,) float32, L2-normalised, by the encoder whose shortlist is read.
         tokens: (count, dim) int8 of its picture, where the reranker keeps tokens.
+        pictures: (n, dim) embeddings of some of the library's pictures, or frames: what it holds.
     """
 
     content: str | Path | bytes | Image.Image
     asked: Modality
     embedding: NDArray[np.float32]
     tokens: NDArray[np.int8] | None = None
+    pictures: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,7 +13,7 @@ import typer
 from mmsearch.cli.options import Device, Fresh, Json, Offline, Seed, TrainingPrecision
 from mmsearch.cli.output import note, notes, write_lines
 from mmsearch.cli.train_sound import require_training
-from mmsearch.cli.training_data import read_data
+from mmsearch.cli.training_data import read_data, read_lines
 from mmsearch.config import DEFAULT_MODEL
 from mmsearch.errors import UsageError
 
@@ -58,6 +58,15 @@ def train_reranker(
     model: Annotated[
         str, typer.Option("--model", metavar="ID", help="Whose hits it reads: mini, open_clip/... or a folder.")
     ] = DEFAULT_MODEL,
+    sentences: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--sentences",
+            metavar="FILE",
+            show_default=False,
+            help="What else people may ask, one a line: helps to know what is close to everything.",
+        ),
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option("--epochs", metavar="N", show_default=False, help="How often it sees each picture.")
     ] = None,
@@ -146,11 +155,12 @@ def train_reranker(
     given = {name: value for name, value in chosen.items() if value is not None}
     recipe = dataclasses.replace(RerankRecipe(gate=gate, precision=number, seed=seed), **given)  # type: ignore[arg-type]
     read = read_data(data, images, dev, dev_images, seed)
+    asked = [line.strip() for file in sentences or () for line in read_lines(file) if line.strip()]
     keep_freed_memory()
     with progress_display(sys.stderr, describe(sys.stderr)) as progress:
         place = Place(out, str(where), fresh, progress, note)
         try:
-            report = train(encoder, read, recipe, place)
+            report = train(encoder, read, recipe, place, sentences=asked)
         except KeyboardInterrupt:
             note("The last checkpoint is kept. To go on, run the same command again.")
             raise
@@ -224,7 +234,8 @@ def _lines(report: RerankReport) -> Iterator[str]:
         for when, figures in (
             ("not reranked", report.before),
             *((f"best {size} reranked", found) for size, found in report.after.items()),
-            ("reranked by words and tokens alone", report.alone),
+            ("nothing known of hubs", report.without_hubs),
+            ("by words and tokens alone", report.alone),
         ):
             own = figures[side]
             shares = [f"{100 * own[f'recall@{k}']:.1f} %" for k in (1, 5, 10)]

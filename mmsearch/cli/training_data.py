@@ -11,7 +11,7 @@ from mmsearch.errors import UsageError
 if TYPE_CHECKING:
     from mmsearch.training.place import Data
 
-__all__ = ["read_data"]
+__all__ = ["read_data", "read_lines"]
 
 
 def read_data(sources: list[Path], images: Path | None, dev: Path | None, dev_images: Path | None, seed: int) -> Data:
@@ -38,3 +38,17 @@ def read_data(sources: list[Path], images: Path | None, dev: Path | None, dev_im
         f"measuring with {len(kept[1].images):,} others."
     )
     return Data(kept[0], kept[1])
+
+
+def read_lines(file: Path) -> list[str]:
+    """The lines of a text file.
+
+    Raises:
+        UsageError: It cannot be read.
+    """
+    try:
+        return file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{file} cannot be read as text: {error}.", hint="Give a text file with one a line."
+        ) from error

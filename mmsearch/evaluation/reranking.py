@@ -23,6 +23,7 @@ from mmsearch.types import (
     Segment,
     SegmentRecord,
 )
+from mmsearch.vectors.sampling import SAMPLE_SIZE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,11 +55,12 @@ def reranked_rankings(
     images, captions = embedded.image_embeddings, embedded.caption_embeddings
     meter = _meter(progress, len(captions) + len(images))
     seen: Sequence[NDArray[np.int8] | None] = [None] * len(images) if embedded.tokens is None else [*embedded.tokens]
+    some = images[np.linspace(0, len(images) - 1, min(len(images), SAMPLE_SIZE)).round().astype(np.int64)]
     pictures = [_record(path, Modality.IMAGE) for path in embedded.images]
     sentences = [_record(embedded.images[own], Modality.TEXT, text) for own, text in _owned(embedded)]
 
     def there(query: int, chosen: NDArray[np.int64], priors: NDArray[np.float64]) -> NDArray[np.float64] | None:
-        asked = RerankTerm(embedded.captions[query], Modality.TEXT, captions[query])
+        asked = RerankTerm(embedded.captions[query], Modality.TEXT, captions[query], pictures=some)
         found = [
             RerankCandidate(pictures[at], images[at], prior, seen[at])
             for at, prior in zip(chosen.tolist(), priors.tolist(), strict=True)
@@ -66,7 +68,7 @@ def reranked_rankings(
         return reranker.log_odds(asked, found)
 
     def back(query: int, chosen: NDArray[np.int64], priors: NDArray[np.float64]) -> NDArray[np.float64] | None:
-        asked = RerankTerm(embedded.images[query], Modality.IMAGE, images[query], seen[query])
+        asked = RerankTerm(embedded.images[query], Modality.IMAGE, images[query], seen[query], some)
         found = [
             RerankCandidate(sentences[at], captions[at], prior)
             for at, prior in zip(chosen.tolist(), priors.tolist(), strict=True)

@@ -15,6 +15,7 @@ from mmsearch.encoders.mini_text import read_safetensors
 from mmsearch.errors import EncoderError, ModelMissingError
 from mmsearch.rerank.adapter import Adapter
 from mmsearch.rerank.cross_attention import CrossAttention, Looks
+from mmsearch.rerank.query_bank import Queries, QueryBank, pictures_as_queries
 from mmsearch.rerank.words import WordReader
 from mmsearch.types import RerankCandidate, RerankTerm, TokenFormat
 
@@ -31,18 +32,31 @@ _HINT = "Make one: mmsearch train reranker --help"
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How logit and prior make log-odds: ``logit * x + prior * y + constant``, a logistic regression.
+    """How what is known of a pair makes log-odds: a logistic regression over logit, prior and hub.
 
     Fitted on pairs of shortlists, of which a few match and most do not (Platt 1999).
+
+    Attributes:
+        logit: Weight of the fusion model's logit.
+        prior: Weight of the dual encoder's log-odds.
+        constant: Added to all.
+        hub: Weight of how much of everything the candidate is close to, beside the mean of the shortlist (see
+            `mmsearch.rerank.query_bank`); below 0.
     """
 
     logit: float
     prior: float
     constant: float
+    hub: float = 0.0
 
-    def log_odds(self, logits: NDArray[Any], priors: NDArray[Any]) -> NDArray[np.float64]:
-        """Of n pairs."""
-        return np.asarray(self.logit * logits.astype(np.float64) + self.prior * priors + self.constant)
+    def log_odds(
+        self, logits: NDArray[Any], priors: NDArray[Any], hubs: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
+        """Of the n candidates of a shortlist, or of several of one length: all (..., n)."""
+        odds = self.logit * logits.astype(np.float64) + self.prior * priors + self.constant
+        if hubs is not None and hubs.size:
+            odds = odds + self.hub * (hubs - hubs.mean(axis=-1, keepdims=True))
+        return np.asarray(odds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +126,7 @@ class FusionReranker:
             made = TokenFormat(settings.wanted[0] * settings.wanted[1], self._adapter.dim)
             if any(TokenFormat(reader.count, reader.dim) != made for reader in self._readers):
                 raise ValueError("the tokens that are made are not those that are read")
+            self._bank = QueryBank(arrays["bank"])
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise ModelMissingError(f"{file} holds no reranker that can be read.", hint=hint) from error
@@ -151,9 +166,9 @@ class FusionReranker:
     def log_odds(self, term: RerankTerm, candidates: Sequence[RerankCandidate]) -> NDArray[np.float64] | None:
         """Log-odds (n,) that candidates match words, or that texts match a picture; see `protocols.Reranker`."""
         if isinstance(term.content, str):
-            return self._of_pictures(term.content, candidates)
+            return self._of_pictures(term, candidates)
         if term.tokens is not None:
-            return self._of_texts(term.tokens, candidates)
+            return self._of_texts(term, candidates)
         return None
 
     def looks(self, tokens: NDArray[np.int8], sentence: str) -> tuple[tuple[str, ...], Looks]:
@@ -164,23 +179,36 @@ class FusionReranker:
         attention = np.concatenate([looks.attention for looks in found])
         return words.pieces, Looks(attention, np.asarray(np.mean([looks.weights for looks in found], axis=0)))
 
-    def _of_pictures(self, sentence: str, candidates: Sequence[RerankCandidate]) -> NDArray[np.float64]:
+    def _of_pictures(self, term: RerankTerm, candidates: Sequence[RerankCandidate]) -> NDArray[np.float64]:
+        assert isinstance(term.content, str)
         odds = np.full(len(candidates), np.nan)
         there = [at for at, candidate in enumerate(candidates) if candidate.tokens is not None]
         if there:
-            tokens = np.stack([candidates[at].tokens for at in there])  # type: ignore[misc]
-            priors = np.array([candidates[at].prior for at in there])
-            odds[there] = self.settings.text_to_image.log_odds(self.logits(tokens, [sentence])[0], priors)
+            own = [candidates[at] for at in there]
+            logits = self.logits(np.stack([candidate.tokens for candidate in own]), [term.content])[0]  # type: ignore[misc]
+            queries = None if term.pictures is None else self._bank.fitting(term.pictures)
+            odds[there] = _read(self.settings.text_to_image, logits, own, queries)
         return odds
 
-    def _of_texts(self, tokens: NDArray[np.int8], candidates: Sequence[RerankCandidate]) -> NDArray[np.float64]:
+    def _of_texts(self, term: RerankTerm, candidates: Sequence[RerankCandidate]) -> NDArray[np.float64]:
+        assert term.tokens is not None
         odds = np.full(len(candidates), np.nan)
         there = [at for at, candidate in enumerate(candidates) if candidate.record.segment.text]
         if there:
-            texts = [candidates[at].record.segment.text or "" for at in there]
-            priors = np.array([candidates[at].prior for at in there])
-            odds[there] = self.settings.image_to_text.log_odds(self.logits(tokens[None], texts)[:, 0], priors)
+            own = [candidates[at] for at in there]
+            logits = self.logits(term.tokens[None], [candidate.record.segment.text or "" for candidate in own])[:, 0]
+            queries = None if term.pictures is None else pictures_as_queries(term.pictures, term.embedding)
+            odds[there] = _read(self.settings.image_to_text, logits, own, queries)
         return odds
+
+
+def _read(
+    reading: Reading, logits: NDArray[np.float32], candidates: Sequence[RerankCandidate], queries: Queries | None
+) -> NDArray[np.float64]:
+    """Log-odds (n,) of n candidates, all that is known of them put together."""
+    priors = np.array([candidate.prior for candidate in candidates])
+    hubs = None if queries is None else queries.hubs(np.stack([candidate.embedding for candidate in candidates]))
+    return reading.log_odds(logits, priors, hubs)
 
 
 def _below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mmsearch.rerank.token_store import TokenStore
     from mmsearch.retrieval.terms import EmbeddedTerm, TermEmbedder
     from mmsearch.storage.catalog import Catalog
+    from mmsearch.vectors.store import VectorStore
 
 __all__ = ["SHORTLIST", "ShortlistReranker"]
 
@@ -34,6 +35,7 @@ class ShortlistReranker:
         encoder: Whose matches they are.
         modality: Of the collection.
         reranker: Reads them.
+        pictures: The index of the library's pictures: of a collection of frames the frames, else the photos.
         store: Holds the tokens of the collection's pictures, or for texts those of photos that may ask; None where
             there are none.
         shortlist: How many it reads at most.
@@ -45,6 +47,7 @@ class ShortlistReranker:
         encoder: Encoder,
         modality: Modality,
         reranker: Reranker,
+        pictures: VectorStore,
         store: TokenStore | None,
         shortlist: int = SHORTLIST,
     ) -> None:
@@ -52,6 +55,8 @@ class ShortlistReranker:
         self._encoder = encoder
         self._modality = modality
         self._reranker = reranker
+        self._pictures = pictures
+        self._kind = Modality.VIDEO if modality is Modality.VIDEO else Modality.IMAGE
         self._store = store
         self.shortlist = shortlist
 
@@ -115,18 +120,22 @@ class ShortlistReranker:
     def _asked(self, term: EmbeddedTerm, embedder: TermEmbedder) -> RerankTerm | None:
         """The term as the reranker reads it; None for a file that is no single picture."""
         if term.asked is Modality.TEXT:
-            return RerankTerm(term.content, term.asked, term.embedding) if isinstance(term.content, str) else None
+            return self._term(term) if isinstance(term.content, str) else None
         if self._reranker.tokens is None:
-            return RerankTerm(term.content, term.asked, term.embedding)
+            return self._term(term)
         if self._store is not None and term.segment is not None:
             there, rows = self._store.read([term.segment])
             if there[0]:
-                return RerankTerm(term.content, term.asked, term.embedding, rows[0])
+                return self._term(term, rows[0])
         picture = embedder.picture(term.content)
         if picture is None or self._encoder.patches is None:
             return None
         _, patches = self._encoder.encode_images_with_patches([picture])
-        return RerankTerm(term.content, term.asked, term.embedding, self._reranker.compress(patches)[0])
+        return self._term(term, self._reranker.compress(patches)[0])
+
+    def _term(self, term: EmbeddedTerm, tokens: NDArray[np.int8] | None = None) -> RerankTerm:
+        _, pictures = self._pictures.sample(self._catalog.vector_source(self._encoder.id, self._kind))
+        return RerankTerm(term.content, term.asked, term.embedding, tokens, pictures)
 
     def _tokens(self, matches: Sequence[Match]) -> Sequence[NDArray[np.int8] | None]:
         if self._store is None or self._modality is Modality.TEXT:

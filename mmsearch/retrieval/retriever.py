@@ -114,7 +114,8 @@ class Retriever:
         store = self._tokens_for(reranker, encoder, Modality.IMAGE if modality is Modality.TEXT else modality)
         if store is None and reranker.tokens is not None and modality is not Modality.TEXT:
             return None
-        return ShortlistReranker(self._catalog, encoder, modality, reranker, store, shortlist)
+        pictures = self._stores(encoder, Modality.VIDEO if modality is Modality.VIDEO else Modality.IMAGE)
+        return ShortlistReranker(self._catalog, encoder, modality, reranker, pictures, store, shortlist)
 
     def _tokens_for(self, reranker: Reranker, encoder: Encoder, modality: Modality) -> TokenStore | None:
         """The tokens that were made for a reranker; None where there are none."""

@@ -186,7 +186,7 @@ class FusionReader(nn.Module):
         weights = self.weight(u).float()
         powers = torch.exp(weights - weights.max()).T  # (pools, w)
         own = torch.arange(count, device=u.device)[:, None] == owners  # (m, w)
-        sums = powers[:, None] * own
+        sums: Tensor = powers[:, None] * own
         return sums / sums.sum(dim=-1, keepdim=True)
 
 
@@ -220,7 +220,8 @@ class FusionNetwork(Learner):
         tokens = self.adapter(patches).float()
         step = float(TOKEN_STEP)
         rounded = (tokens / step).round().clamp(_LOWEST, _HIGHEST) * step
-        return tokens + (rounded - tokens).detach()
+        straight: Tensor = tokens + (rounded - tokens).detach()
+        return straight
 
     def readings(self, tokens: Tensor, sentences: Sentences) -> list[Tensor]:
         """(n, count, dim) tokens and m sentences -> for each reader (m, n) image-text matching logits."""
@@ -230,7 +231,7 @@ class FusionNetwork(Learner):
             blind = torch.zeros(t.shape[:2], device=t.device).masked_fill(
                 torch.rand(t.shape[:2], device=t.device) < self.blind, -1e4
             )
-        states = sentences.states.split(self.shape.words, dim=1)
+        states = torch.split(sentences.states, self.shape.words, dim=1)
         return [
             reader(t, own, sentences.owners, sentences.count, blind)
             for reader, own in zip(self.readers, states, strict=True)

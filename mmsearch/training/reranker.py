@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +22,12 @@ from mmsearch.errors import EncoderError, UsageError
 from mmsearch.files import whole
 from mmsearch.rerank.adapter import side_of
 from mmsearch.rerank.fusion import FusionReranker, FusionSettings
+from mmsearch.rerank.query_bank import QueryBank
 from mmsearch.rerank.words import WordReader
 from mmsearch.training.augmentation import PhotoChanges, mirror_safe
 from mmsearch.training.captions import CaptionedImages
 from mmsearch.training.checkpoints import Checkpoints
+from mmsearch.training.classes import class_names, fill_prompt
 from mmsearch.training.fusion_network import FusionNetwork, FusionShape, Sentences
 from mmsearch.training.metrics import Metrics, plot
 from mmsearch.training.place import Data, Place
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["RerankRecipe", "RerankReport", "train_reranker"]
 
 _READ_AT_ONCE = 1024
+_BANK = 4096
 _CHECKED = 64
 _LEAST_DEVIATION = 0.1
 
@@ -138,7 +141,8 @@ class RerankReport:
         before: Figures on the dev set without reranking.
         after: With it, by the size of the shortlist. Each half of the dev set is read in the way that was fitted on the
             other, so that nothing was fitted on what it is measured with.
-        alone: By the fusion model without the dual encoder's score, shortlist as the recipe has it.
+        without_hubs: The same for the recipe's shortlist, with nothing known of hubs.
+        alone: By the fusion model without the dual encoder's score or hubs, shortlist as the recipe has it.
         token_bytes: Bytes a picture in the token store.
         parity: Largest difference between trained and written logits over their standard deviation.
         recipe: How it learned.
@@ -151,6 +155,7 @@ class RerankReport:
     outcome: Outcome
     before: Mapping[str, Mapping[str, float]]
     after: Mapping[int, Mapping[str, Mapping[str, float]]]
+    without_hubs: Mapping[str, Mapping[str, float]]
     alone: Mapping[str, Mapping[str, float]]
     token_bytes: int
     parity: float
@@ -165,6 +170,7 @@ class RerankReport:
             "epochs": self.outcome.epochs,
             "before": self.before,
             "after": {str(size): figures for size, figures in self.after.items()},
+            "without_hubs": self.without_hubs,
             "alone": self.alone,
             "token_bytes": self.token_bytes,
             "parity": self.parity,
@@ -181,7 +187,9 @@ class _Inputs:
     embeddings: NDArray[np.float32]
 
 
-def train_reranker(encoder: Encoder, data: Data, recipe: RerankRecipe, place: Place) -> RerankReport:
+def train_reranker(
+    encoder: Encoder, data: Data, recipe: RerankRecipe, place: Place, *, sentences: Sequence[str] = ()
+) -> RerankReport:
     """Train a reranker for the shortlists of an encoder.
 
     Args:
@@ -189,6 +197,7 @@ def train_reranker(encoder: Encoder, data: Data, recipe: RerankRecipe, place: Pl
         data: What to learn from and what to measure with.
         recipe: How.
         place: Where.
+        sentences: More that people may ask, for the bank of queries beside captions and names of things.
 
     Raises:
         UsageError: The encoder yields no patches, or no picture has a caption.
@@ -227,12 +236,14 @@ def train_reranker(encoder: Encoder, data: Data, recipe: RerankRecipe, place: Pl
         distorted=recipe.distorted,
         seed=recipe.seed,
     )
+    bank = query_bank(encoder, data.train.captions, sentences, recipe.seed)
     measured = RerankDev(
         encoder.id,
         dev.photos,
         dev.embeddings,
         dev.sentences[0],
         data.dev.owners,
+        bank=bank,
         device=place.device,
         precision=recipe.precision,
     )
@@ -250,7 +261,26 @@ def train_reranker(encoder: Encoder, data: Data, recipe: RerankRecipe, place: Pl
         progress=place.progress,
     )
     outcome = trainer.run()
-    return _finish(encoder, model.eval(), measured, dev, data, outcome, recipe, (grid, wanted), place)
+    return _finish(encoder, model.eval(), measured, dev, data, outcome, recipe, (grid, wanted), bank, place)
+
+
+def query_bank(encoder: Encoder, captions: Sequence[str], sentences: Sequence[str], seed: int) -> NDArray[np.int8]:
+    """Sentences that may be asked, as `mmsearch.rerank.query_bank.QueryBank` takes them: (n, dim), at most 4,096.
+
+    The names of ImageNet's thousand classes, and of captions and other sentences as many of each as there is room for.
+    """
+    rng = np.random.default_rng((seed, 41))
+    named = [fill_prompt("a photo of a {}", name) for name in class_names()]
+    room = _BANK - len(named)
+    others = list(dict.fromkeys(sentences))
+    few = [others[at] for at in np.sort(rng.permutation(len(others))[: room * 2 // 3])]
+    known = list(dict.fromkeys(captions))
+    chosen = [known[at] for at in np.sort(rng.permutation(len(known))[: room - len(few)])]
+    asked = [*named, *few, *chosen]
+    parts = [
+        encoder.encode_passages(asked[start : start + _READ_AT_ONCE]) for start in range(0, len(asked), _READ_AT_ONCE)
+    ]
+    return QueryBank.pack(np.concatenate(parts))
 
 
 def _inputs(
@@ -325,6 +355,7 @@ def _finish(
     outcome: Outcome,
     recipe: RerankRecipe,
     grids: tuple[tuple[int, int], tuple[int, int]],
+    bank: NDArray[np.int8],
     place: Place,
 ) -> RerankReport:
     """Measure all of the dev set, fit how logits are read, write the file and see that it computes the same."""
@@ -341,7 +372,7 @@ def _finish(
         fit_reading(measured.image_to_text, back, recipe.shortlist),
     )
     file = place.out / "reranker.safetensors"
-    save_reranker(model, settings, file)
+    save_reranker(model, settings, bank, file)
     reranker = FusionReranker(file)
     report = RerankReport(
         reranker.id,
@@ -358,6 +389,10 @@ def _finish(
             for size in sizes
         },
         {
+            "text_to_image": measured.text_to_image.without_hubs().crossed(logits, recipe.shortlist),
+            "image_to_text": measured.image_to_text.without_hubs().crossed(back, recipe.shortlist),
+        },
+        {
             "text_to_image": measured.text_to_image.crossed(logits, recipe.shortlist, alone=True),
             "image_to_text": measured.image_to_text.crossed(back, recipe.shortlist, alone=True),
         },
@@ -370,7 +405,7 @@ def _finish(
     return report
 
 
-def save_reranker(model: FusionNetwork, settings: FusionSettings, file: Path) -> None:
+def save_reranker(model: FusionNetwork, settings: FusionSettings, bank: NDArray[np.int8], file: Path) -> None:
     """Write a reranker: half precision, and what is needed to read it.
 
     Raises:
@@ -386,6 +421,7 @@ def save_reranker(model: FusionNetwork, settings: FusionSettings, file: Path) ->
         for name, value in state.items()
         if name != "log_scale"
     }
+    arrays["bank"] = bank
     with whole(file, hint="Make room, or choose another --out.") as part:
         part.write_bytes(save(arrays, metadata=settings.to_metadata()))
 

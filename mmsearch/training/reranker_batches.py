@@ -146,8 +146,8 @@ class RerankBatches:
         for at, photo in enumerate(photos):
             ignored[:, at] = np.isin(self._texts[captions], self._texts[self._own[photo]])
         np.fill_diagonal(ignored, False)
-        places = [at for at, caption in enumerate(captions.tolist()) if caption in self._wrong_at]
-        places = rng.permutation(np.array(places, np.int64))[: self._distorted]
+        known = [at for at, caption in enumerate(captions.tolist()) if caption in self._wrong_at]
+        places = rng.permutation(np.array(known, np.int64))[: self._distorted]
         distorted = np.array([self._wrong_at[int(captions[at])] for at in places], np.int64)
         wrong_states, wrong_owners = (
             self._wrong.rows(distorted) if len(distorted) else (states[:0], np.zeros(0, np.int64))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mmsearch.query.calibration import calibration_for
 from mmsearch.rerank.fusion import Reading
+from mmsearch.rerank.query_bank import QueryBank, pictures_as_queries, spread
 from mmsearch.training.evaluate import retrieval_metrics
 from mmsearch.training.fusion_network import FusionNetwork, Sentences
 from mmsearch.training.reranker_inputs import SeenPhotos, SentenceStates
@@ -21,6 +22,7 @@ __all__ = ["RerankDev", "Shortlists", "fit_reading", "log_odds_of"]
 _CAPTIONS_AT_ONCE, _PHOTOS_AT_ONCE = 64, 128
 _SEEN_CAPTIONS, _SEEN_PHOTOS = 1000, 200
 SIZES = (10, 20, 50, 100, 200)
+_SAMPLE = 2048
 
 
 def log_odds_of(
@@ -39,22 +41,39 @@ class Shortlists:
     Attributes:
         priors: (queries, things) log-odds by the dual encoder.
         relevant: (queries, things) what belongs together.
+        hubs: (queries, things), see `mmsearch.rerank.query_bank`; or the same for all queries, (1, things).
     """
 
     priors: NDArray[np.float64]
     relevant: NDArray[np.bool_]
+    hubs: NDArray[np.float64] | None = None
+
+    def select(self, queries: NDArray[Any]) -> Shortlists:
+        """Some of the queries."""
+        hubs = self.hubs if self.hubs is None or len(self.hubs) == 1 else self.hubs[queries]
+        return Shortlists(self.priors[queries], self.relevant[queries], hubs)
+
+    def without_hubs(self) -> Shortlists:
+        """The same, as if nothing were known of hubs."""
+        return Shortlists(self.priors, self.relevant)
+
+    def shortlists(self, size: int, *others: NDArray[Any]) -> tuple[NDArray[np.int64], list[NDArray[Any]]]:
+        """The first `size` of each query, (queries, size), their priors, hubs (0 where unknown) and other values."""
+        size = min(size, self.priors.shape[1])
+        order = np.argsort(-self.priors, axis=1, kind="stable")[:, :size]
+        hubs = np.zeros((1, self.priors.shape[1])) if self.hubs is None else self.hubs
+        full = (self.priors, np.broadcast_to(hubs, self.priors.shape), *others)
+        return order, [np.take_along_axis(values, order, axis=1) for values in full]
 
     def _belonging(self) -> list[NDArray[np.int64]]:
         return [np.flatnonzero(row) for row in self.relevant]
 
     def scores(self, logits: NDArray[np.float32], reading: Reading, size: int) -> NDArray[np.float64]:
         """(queries, things) with the first `size` of each query put in the reranker's order, before all others."""
-        size = min(size, self.priors.shape[1])
-        order = np.argsort(-self.priors, axis=1, kind="stable")[:, :size]
-        read = reading.log_odds(logits, self.priors)
-        scores = self.priors - (self.priors.max() + 1)
-        own = np.take_along_axis(read, order, axis=1)
-        np.put_along_axis(scores, order, own - own.min() + 1, axis=1)
+        order, (priors, hubs, own) = self.shortlists(size, logits)
+        read = reading.log_odds(own, priors, hubs)
+        scores: NDArray[np.float64] = self.priors - (self.priors.max() + 1)
+        np.put_along_axis(scores, order, read - read.min() + 1, axis=1)
         return scores
 
     def figures(self, logits: NDArray[np.float32] | None, reading: Reading | None, size: int) -> dict[str, Any]:
@@ -74,9 +93,9 @@ class Shortlists:
         parts = np.arange(len(self.priors)) % 2
         for part in (0, 1):
             own, other = parts == part, parts != part
-            there = Shortlists(self.priors[other], self.relevant[other])
+            there = self.select(other)
             reading = Reading(1.0, 0.0, 0.0) if alone else fit_reading(there, logits[other], size)
-            scores[own] = Shortlists(self.priors[own], self.relevant[own]).scores(logits[own], reading, size)
+            scores[own] = self.select(own).scores(logits[own], reading, size)
         return retrieval_metrics(scores, self._belonging()).to_dict()
 
 
@@ -86,25 +105,26 @@ def fit_reading(lists: Shortlists, logits: NDArray[np.float32], size: int = 100)
     The order is that under which the right ones of a shortlist are likeliest, as a softmax over it; the probability a
     sigmoid over that sum (Platt 1999), with all pairs of the shortlists.
     """
-    size = min(size, lists.priors.shape[1])
-    order = np.argsort(-lists.priors, axis=1, kind="stable")[:, :size]
-    pairs = np.stack(
-        [np.take_along_axis(logits.astype(np.float64), order, 1), np.take_along_axis(lists.priors, order, 1)]
-    )
-    both = torch.from_numpy(pairs)  # (2, queries, size)
-    right = torch.from_numpy(np.take_along_axis(lists.relevant, order, 1))
+    _, (priors, hubs, own, right_) = lists.shortlists(size, logits.astype(np.float64), lists.relevant)
+    values = torch.from_numpy(np.stack([own, priors, hubs - hubs.mean(axis=1, keepdims=True)]))  # (3, queries, size)
+    right = torch.from_numpy(right_)
     listed = right.any(dim=1)
-    both, right = both[:, listed], right[listed]
+    values, right = values[:, listed], right[listed]
     if not len(right):
         return Reading(0.0, 1.0, 0.0)
-    weights = torch.tensor([0.0, 0.0], dtype=torch.float64, requires_grad=True)  # logarithms: both count for something
+    # Logarithms of the first two weights: both count for something.
+    free = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+
+    def weights() -> torch.Tensor:
+        return torch.cat([free[:2].exp(), free[2:]])
 
     def listwise() -> torch.Tensor:
-        chances = torch.log_softmax(torch.einsum("p,pqs->qs", weights.exp(), both), dim=1)
+        chances = torch.log_softmax(torch.einsum("p,pqs->qs", weights(), values), dim=1)
         return -(chances * right).sum() / right.sum()
 
-    _minimise([weights], listwise)
-    score = torch.einsum("p,pqs->qs", weights.detach().exp(), both)
+    _minimise([free], listwise)
+    chosen = weights().detach()
+    score = torch.einsum("p,pqs->qs", chosen, values)
     line = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
 
     def pairwise() -> torch.Tensor:
@@ -112,8 +132,8 @@ def fit_reading(lists: Shortlists, logits: NDArray[np.float32], size: int = 100)
 
     _minimise([line], pairwise)
     slope, constant = line.detach().tolist()
-    logit, prior = (slope * weights.detach().exp()).tolist()
-    return Reading(logit, prior, constant)
+    logit, prior, hub = (slope * chosen).tolist()
+    return Reading(logit, prior, constant, hub)
 
 
 def _minimise(parameters: list[torch.Tensor], loss: Any) -> None:
@@ -125,7 +145,7 @@ def _minimise(parameters: list[torch.Tensor], loss: Any) -> None:
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    optimizer.step(closure)  # type: ignore[arg-type, no-untyped-call]
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
 
 
 class RerankDev:
@@ -137,6 +157,7 @@ class RerankDev:
         captions: (m, dim) embeddings of the captions.
         words: Of the captions.
         owners: (m,) the photo of each caption.
+        bank: Sentences that may be asked, (q, dim) int8; none where hubs are left out.
         device: Where the network runs.
         precision: ``bf16``, ``fp16`` or ``fp32``.
     """
@@ -149,6 +170,7 @@ class RerankDev:
         words: SentenceStates,
         owners: NDArray[np.int64],
         *,
+        bank: NDArray[np.int8] | None = None,
         device: str = "cpu",
         precision: str = "fp32",
     ) -> None:
@@ -158,8 +180,11 @@ class RerankDev:
         relevant = owners[:, None] == np.arange(len(photos.embeddings))
         there = log_odds_of(encoder_id, similar, Modality.TEXT, Modality.IMAGE)
         back = log_odds_of(encoder_id, np.ascontiguousarray(similar.T), Modality.IMAGE, Modality.TEXT)
-        self.text_to_image = Shortlists(there, relevant)
-        self.image_to_text = Shortlists(back, np.ascontiguousarray(relevant.T))
+        pictures = photos.embeddings[spread(len(photos.embeddings), _SAMPLE)]
+        forth = None if bank is None else QueryBank(bank).fitting(pictures).hubs(photos.embeddings)[None]
+        home = None if bank is None else _hubs_of_texts(pictures, photos.embeddings, captions)
+        self.text_to_image = Shortlists(there, relevant, forth)
+        self.image_to_text = Shortlists(back, np.ascontiguousarray(relevant.T), home)
 
     def before(self) -> dict[str, dict[str, Any]]:
         """The figures without reranking."""
@@ -190,16 +215,17 @@ class RerankDev:
 
     def quick(self, model: FusionNetwork, size: int = 100) -> dict[str, dict[str, Any]]:
         """The figures with reranking, by some of the captions and photos: what tells whether a run goes well."""
-        said = _spread(len(self.text_to_image.priors), _SEEN_CAPTIONS)
-        seen = _spread(len(self.image_to_text.priors), _SEEN_PHOTOS)
-        there = Shortlists(self.text_to_image.priors[said], self.text_to_image.relevant[said])
-        back = Shortlists(self.image_to_text.priors[seen], self.image_to_text.relevant[seen])
+        said = spread(len(self.text_to_image.priors), _SEEN_CAPTIONS)
+        seen = spread(len(self.image_to_text.priors), _SEEN_PHOTOS)
+        there, back = self.text_to_image.select(said), self.image_to_text.select(seen)
         return {
             "text_to_image": there.crossed(self.logits(model, said, None), size),
             "image_to_text": back.crossed(np.ascontiguousarray(self.logits(model, None, seen).T), size),
         }
 
 
-def _spread(count: int, most: int) -> NDArray[np.int64]:
-    """At most so many of `count` places, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+def _hubs_of_texts(
+    pictures: NDArray[np.float32], asking: NDArray[np.float32], texts: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """(asking, texts) as each picture that asks would have them: it is not in the bank itself."""
+    return np.stack([pictures_as_queries(pictures, own).hubs(texts) for own in asking])
