@@ -80,6 +80,12 @@ def train_reranker(
         int | None,
         typer.Option("--views", metavar="N", show_default=False, help="Views of a picture: crops, mirrored; 1: as is."),
     ] = None,
+    caption_views: Annotated[
+        int | None,
+        typer.Option(
+            "--caption-views", metavar="N", show_default=False, help="Views of a caption: as people type it; 1: as is."
+        ),
+    ] = None,
     hard: Annotated[
         float | None,
         typer.Option("--hard", metavar="X", show_default=False, help="Share of a batch from the others' shortlists."),
@@ -145,6 +151,7 @@ def train_reranker(
         "batch": batch,
         "rate": rate,
         "views": views,
+        "caption_views": caption_views,
         "hard": hard,
         "distorted": distorted,
         "side": side,
