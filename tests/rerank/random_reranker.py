@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.rerank.fusion import FusionReranker, FusionSettings, Reading
+from mmsearch.rerank.query_bank import QueryBank
 
 WORDS = 384
 """Width of a word's states in the built-in text tower."""
@@ -35,6 +36,8 @@ class Measures:
     gate: bool = True
     depths: tuple[int, ...] = (1,)
     words: int = WORDS
+    bank: int = 40
+    embedding: int = 64
 
     @property
     def count(self) -> int:
@@ -95,19 +98,28 @@ def adapter_arrays(measures: Measures, rng: np.random.Generator) -> dict[str, ND
     return {name: np.asarray(array, np.float32) for name, array in arrays.items()}
 
 
-def all_arrays(measures: Measures, seed: int = 0) -> dict[str, NDArray[np.float32]]:
+def all_arrays(measures: Measures, seed: int = 0) -> dict[str, NDArray[Any]]:
     """All weights, by the names of the file."""
     rng = np.random.default_rng(seed)
-    arrays = {f"adapter.{name}": array for name, array in adapter_arrays(measures, rng).items()}
+    arrays: dict[str, NDArray[Any]] = {
+        f"adapter.{name}": array for name, array in adapter_arrays(measures, rng).items()
+    }
     for at in range(len(measures.depths)):
         arrays |= {f"readers.{at}.{name}": array for name, array in reader_arrays(measures, rng).items()}
+    arrays["bank"] = bank_of(measures, seed)
     return arrays
+
+
+def bank_of(measures: Measures, seed: int = 0) -> NDArray[np.int8]:
+    """Embeddings of sentences that may be asked, as a file holds them."""
+    rows = np.random.default_rng((seed, 1)).normal(0, 1, (measures.bank, measures.embedding))
+    return QueryBank.pack((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32))
 
 
 def settings_of(measures: Measures) -> FusionSettings:
     """What the file says beside its weights; each way is read in its own manner."""
     m = measures
-    there, back = Reading(1.5, 0.25, -1.0), Reading(2.0, 0.5, -0.5)
+    there, back = Reading(1.5, 0.25, -1.0, -6.0), Reading(2.0, 0.5, -0.5, -4.0)
     return FusionSettings(m.encoder, m.heads, m.layers, m.depths, m.grid, m.wanted, there, back)
 
 

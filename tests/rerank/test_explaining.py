@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,9 +28,10 @@ from mmsearch.rerank.explaining import _typed, _view, explain, sentence_of
 from mmsearch.rerank.fusion import FusionReranker
 from mmsearch.rerank.words import WordReader
 from mmsearch.types import Explanation, Modality
-from tests.rerank.tiny_fusion import DIM, HIDDEN, MATCHED, POOLS, WANTED, WIDTH, save_tiny_reranker
+from tests.rerank.random_reranker import Measures, bank_of, save_reranker, settings_of
 
 SENTENCE = "Two paragliding (ginger) cats, and the cat's bee-hive"
+MEASURES = Measures("mini", 328, (9, 9), (5, 5), layers=2, depths=(0, 2), embedding=256)
 READ = ("Two", "paragliding", "ginger", "cats", "cat's", "bee-hive")
 
 
@@ -42,7 +44,7 @@ def encoder() -> MiniEncoder:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_reranker(tmp_path_factory.mktemp("reranker") / "tiny.safetensors", readers=2)
+    return save_reranker(tmp_path_factory.mktemp("reranker") / "tiny.safetensors", MEASURES)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def test_words_are_told_as_they_were_typed_and_articles_and_marks_are_not_words(
 
 
 def test_maps_are_shares_of_attention_and_weights_shares_of_the_sentence(found: Explanation) -> None:
-    assert found.maps.shape == (len(READ), *WANTED)
+    assert found.maps.shape == (len(READ), *MEASURES.wanted)
     np.testing.assert_allclose(found.maps.sum(axis=(1, 2)), 1, atol=1e-5)
     assert (found.maps >= 0).all()
     assert sum(found.weights) == pytest.approx(1, abs=1e-5) and min(found.weights) > 0
@@ -160,7 +162,7 @@ def test_rerankers_that_cannot_tell_are_refused(encoder: MiniEncoder, samples: P
     foreign = load_reranker("coca/coca_ViT-B-32/laion2b_s13b_b90k", encoder)
     with pytest.raises(UsageError, match=r"coca/.* does not tell where its words look"):
         explain("a dog", samples / "cat.jpg", encoder, foreign)
-    blind = load_reranker(save_tiny_reranker(tmp_path / "blind.safetensors", layers=0), encoder)
+    blind = load_reranker(save_reranker(tmp_path / "blind.safetensors", replace(MEASURES, layers=0)), encoder)
     with pytest.raises(UsageError, match="without cross-attention"):
         explain("a dog", samples / "cat.jpg", encoder, blind)
 
@@ -252,24 +254,13 @@ def test_the_engine_refuses_where_there_is_no_reranker(monkeypatch: pytest.Monke
 @pytest.mark.full
 def test_a_network_that_torch_made_is_read_too(encoder: MiniEncoder, samples: Path, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
-    from safetensors.numpy import load_file
-
     from mmsearch.training.fusion_network import FusionNetwork, FusionShape
-    from mmsearch.training.reranker import save_reranker
+    from mmsearch.training.reranker import save_reranker as save_network
 
     torch.manual_seed(0)
-    tiny = load_reranker(save_tiny_reranker(tmp_path / "tiny.safetensors", readers=2), encoder)
-    assert isinstance(tiny, FusionReranker)
-    count = WANTED[0] * WANTED[1]
-    shape = FusionShape(
-        WIDTH, count=count, dim=DIM, heads=2, layers=2, matched=MATCHED, pools=POOLS, hidden=HIDDEN, readers=2
-    )
-    network = FusionNetwork(shape, torch.zeros(WIDTH), torch.ones(WIDTH))
-    save_reranker(network, tiny.settings, tmp_path / "torch.safetensors")
-    measured = [
-        {name: array.shape for name, array in load_file(tmp_path / name).items()}
-        for name in ("tiny.safetensors", "torch.safetensors")
-    ]
-    assert measured[0] == measured[1]
+    m = MEASURES
+    shape = FusionShape(m.width, count=m.count, dim=m.dim, layers=2, matched=m.matched, hidden=m.hidden, readers=2)
+    network = FusionNetwork(shape, torch.zeros(m.width), torch.ones(m.width))
+    save_network(network, settings_of(m), bank_of(m), tmp_path / "torch.safetensors")
     found = explain("a cat", samples / "cat.jpg", encoder, load_reranker(tmp_path / "torch.safetensors", encoder))
-    assert found.words == ("cat",) and found.maps.shape == (1, *WANTED)
+    assert found.words == ("cat",) and found.maps.shape == (1, *m.wanted)

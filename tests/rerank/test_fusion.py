@@ -16,11 +16,13 @@ from mmsearch.errors import EncoderError, ModelMissingError, UnknownEncoderError
 from mmsearch.protocols import Reranker
 from mmsearch.rerank import load_reranker, own_file
 from mmsearch.rerank.fusion import FusionReranker, FusionSettings, Reading
+from mmsearch.rerank.query_bank import QueryBank
 from mmsearch.types import Modality, RerankCandidate, TokenFormat
 from tests.rerank.pairs import candidate, term
 from tests.rerank.random_reranker import (
     Measures,
     all_arrays,
+    bank_of,
     random_reranker,
     save_reranker,
     settings_of,
@@ -124,7 +126,7 @@ def test_settings_that_do_not_fit_the_weights_or_say_nothing_are_told(tmp_path: 
         FusionReranker(file)
 
 
-@pytest.mark.parametrize("name", ["adapter.up.weight", "readers.0.fused.bias", "readers.0.places"])
+@pytest.mark.parametrize("name", ["adapter.up.weight", "readers.0.fused.bias", "readers.0.places", "bank"])
 def test_weights_that_lack_are_told_when_it_is_loaded(tmp_path: Path, name: str) -> None:
     arrays = all_arrays(MEASURES)
     del arrays[name]
@@ -134,7 +136,9 @@ def test_weights_that_lack_are_told_when_it_is_loaded(tmp_path: Path, name: str)
 
 
 def test_half_precision_is_read_as_well(file: Path, tmp_path: Path) -> None:
-    halves = {name: array.astype(np.float16) for name, array in all_arrays(MEASURES).items()}
+    halves = {
+        name: array if name == "bank" else array.astype(np.float16) for name, array in all_arrays(MEASURES).items()
+    }
     half = FusionReranker(write_safetensors(tmp_path / "half", halves, settings_of(MEASURES).to_metadata()))
     tokens = tokens_of(4, MEASURES)
     found, expected = half.logits(tokens, ["a red boat"]), FusionReranker(file).logits(tokens, ["a red boat"])
@@ -240,7 +244,7 @@ def test_several_readers_are_asked_for_the_mean_of_what_they_say(tmp_path: Path)
     arrays, tokens, sentences = all_arrays(both), tokens_of(3, MEASURES), ["two dogs", "a boat at sea"]
     alone = []
     for at, depth in enumerate(both.depths):
-        own = {name: array for name, array in arrays.items() if name.startswith("adapter.")}
+        own = {name: array for name, array in arrays.items() if name.startswith(("adapter.", "bank"))}
         own |= {
             name.replace(f"readers.{at}.", "readers.0."): array
             for name, array in arrays.items()
@@ -259,6 +263,28 @@ def test_several_readers_are_asked_for_the_mean_of_what_they_say(tmp_path: Path)
     assert looks.weights.sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_a_reading_is_a_line() -> None:
-    found = Reading(2.0, -1.0, 0.5).log_odds(np.array([[1, 2]], np.float32), np.array([[3.0, 4.0]]))
+def test_a_reading_is_a_line_with_hubs_taken_beside_the_mean_of_the_shortlist() -> None:
+    reading = Reading(2.0, -1.0, 0.5, -3.0)
+    logits, priors = np.array([[1, 2]], np.float32), np.array([[3.0, 4.0]])
+    found = reading.log_odds(logits, priors)
     assert found.tolist() == [[-0.5, 0.5]] and found.dtype == np.float64
+    assert reading.log_odds(logits, priors, np.array([[0.5, 1.5]])).tolist() == [[1.0, -1.0]]
+    assert reading.log_odds(logits[0], priors[0], np.array([7.0, 7.0])).tolist() == [-0.5, 0.5]
+    assert reading.log_odds(logits[0, :0], priors[0, :0], np.zeros(0)).shape == (0,)
+
+
+def test_what_is_close_to_everything_comes_later(file: Path) -> None:
+    reranker, rng = FusionReranker(file), np.random.default_rng(0)
+    pictures = rng.normal(0, 1, (30, 64)).astype(np.float32)
+    pictures /= np.linalg.norm(pictures, axis=1, keepdims=True)
+    hubs = QueryBank(bank_of(MEASURES)).fitting(pictures).hubs(pictures[:3])
+    hubs -= hubs.mean()
+    candidates = [replace(seen(at), embedding=pictures[at]) for at in range(3)]
+    plain = reranker.log_odds(term("two dogs"), candidates)
+    found = reranker.log_odds(replace(term("two dogs"), pictures=pictures), candidates)
+    assert plain is not None and found is not None
+    np.testing.assert_allclose(found - plain, -6.0 * hubs, atol=1e-4)
+    # What cannot be read has no part in the mean.
+    found = reranker.log_odds(replace(term("two dogs"), pictures=pictures), [*candidates, candidate(None)])
+    assert found is not None
+    np.testing.assert_allclose(found[:3] - plain, -6.0 * hubs, atol=1e-4)
