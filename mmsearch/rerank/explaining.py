@@ -42,6 +42,9 @@ __all__ = ["explain", "picture_of", "sentence_of"]
 _EXAMPLE = 'For example: mmsearch explain "a dog on the beach" photo.jpg -o why.png'
 # More than any word has, which is cut nowhere.
 _MOST_PIECES = 1 << 16
+# As long as a search's is where nothing else is asked for.
+_SHORTLIST = 100
+_SAME = 0.999  # cosine from which a picture of the library is the one that is looked at
 _AROUND_WORDS = ".,;:!?\"'()[]{}“”„‘’«»…¿¡"
 
 
@@ -92,7 +95,8 @@ def explain(
         picture: A file, or a picture in memory.
         encoder: The dual encoder.
         reranker: That reads what it sees; None is an error.
-        sample: (n, dim) embeddings of other pictures, by which the similarity is judged; what is usual when None.
+        sample: (n, dim) embeddings of a library's pictures, by which this one is judged as a search does it; what is
+            usual when None.
 
     Raises:
         QueryError: There are no words that are read by themselves, or the picture cannot be read.
@@ -112,13 +116,15 @@ def explain(
         raise QueryError(f"No word of {sentence!r} is looked for by itself.", hint=_EXAMPLE)
     weights, maps = _merged(looks.weights, looks.attention.mean(axis=(0, 1)), owners)
 
-    asked = encoder.encode_texts([sentence])[0]
+    asked, own = encoder.encode_texts([sentence])[0], embeddings[0]
     similarity = np.asarray(embeddings[:1] @ asked)
     calibration = calibration_for(encoder.id, Modality.TEXT, Modality.IMAGE)
-    others = np.zeros(0, np.float32) if sample is None else sample @ asked
-    prior = float(calibration.log_odds(similarity, calibration.background(others))[0])
-    candidate = RerankCandidate(_NO_RECORD, embeddings[0], prior, tokens)
-    odds = network.log_odds(RerankTerm(sentence, Modality.TEXT, asked), [candidate])
+    others = np.zeros((0, len(asked)), np.float32) if sample is None else sample
+    prior = float(calibration.log_odds(similarity, calibration.background(others @ asked))[0])
+    # A reranker judges a picture beside the others of its shortlist. Of those it asks only what they are near to, so
+    # they can do with the tokens at hand.
+    shortlist = [RerankCandidate(_NO_RECORD, vector, prior, tokens) for vector in (own, *_beside(own, asked, others))]
+    odds = network.log_odds(RerankTerm(sentence, Modality.TEXT, asked, pictures=sample), shortlist)
     if odds is None or not np.isfinite(odds[0]):
         raise EncoderError(f"The reranker {network.id} did not read the picture.")
     return Explanation(
@@ -191,6 +197,12 @@ def _merged(counts: Array, attention: Array, owners: NDArray[np.int64]) -> tuple
     belongs = (np.arange(owners[-1] + 1)[:, None] == owners).astype(np.float32)  # (w, p)
     shares = belongs * np.maximum(counts, np.finfo(np.float32).tiny)
     return belongs @ counts, (shares / shares.sum(axis=1, keepdims=True)) @ attention
+
+
+def _beside(own: Array, asked: Array, others: Array) -> Array:
+    """The pictures (n, dim) that would stand in a shortlist with this one (dim,)."""
+    others = others[others @ own < _SAME]
+    return others[np.argsort(-(others @ asked), kind="stable")[: _SHORTLIST - 1]]
 
 
 def _view(encoder: Encoder, size: tuple[int, int]) -> tuple[float, float, float, float]:
