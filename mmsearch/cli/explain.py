@@ -26,7 +26,7 @@ __all__ = ["app"]
 _EXAMPLES = """\b
 Examples:
   mmsearch explain "a dog on the beach" photo.jpg -o why.png
-  mmsearch explain "a dog on the beach" photo.jpg -o why.png --library ./photos
+  mmsearch explain "a dog on the beach" photo.jpg -o why.png --library ./photos/.mmsearch
   mmsearch explain "a red car" photo.jpg --json | jq .verdict
   mmsearch explain "a red car" photo.jpg --reranker ./my-reranker.safetensors -o why.png
 
