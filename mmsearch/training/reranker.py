@@ -293,7 +293,7 @@ def _inputs(
     reader: WordReader,
     place: Place,
 ) -> _Inputs:
-    # One mirror for all: where any caption tells left from right, none is mirrored.
+    # One mirror for all: where more than a tenth of the captions tell left from right, none is mirrored.
     mirrored = 0.5 if views == 1 or np.mean([mirror_safe(caption) for caption in data.captions]) > 0.9 else 0.0
     photos = see_photos(
         encoder,

@@ -93,6 +93,8 @@ class Shortlists:
         parts = np.arange(len(self.priors)) % 2
         for part in (0, 1):
             own, other = parts == part, parts != part
+            if not own.any():  # a single query
+                continue
             there = self.select(other)
             reading = Reading(1.0, 0.0, 0.0) if alone else fit_reading(there, logits[other], size)
             scores[own] = self.select(own).scores(logits[own], reading, size)
