@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from mmsearch.training.captions import CaptionedImages
-from mmsearch.training.place import Data
+
+if TYPE_CHECKING:
+    from mmsearch.training.place import Data
 
 COLOURS = {"red": (220, 30, 30), "green": (20, 160, 40), "blue": (30, 40, 220), "white": (240, 240, 240)}
 CAPTIONS = ("a {} wall beside a {} wall", "on the left a {} door , on the right a {} door .")
@@ -34,6 +37,8 @@ def halves(folder: Path, count: int, *, captions: int = 2) -> CaptionedImages:
 
 def data_of(folder: Path, train: int = 48, dev: int = 16) -> Data:
     """What to learn from, and what to measure with."""
+    from mmsearch.training.place import Data  # which needs torch
+
     return Data(halves(folder / "train", train), halves(folder / "dev", dev))
 
 
