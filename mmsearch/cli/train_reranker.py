@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -126,11 +126,24 @@ def train_reranker(
     The model itself stays as it is. Of every picture some tokens are kept when it is indexed, and a query's best hits
     are put in a better order by them.
     """
-    _check(epochs, batch, rate, views, hard, distorted, side, dim, layers, seed)
-    layers_of_words = None if depths is None else _numbers(depths)
+    chosen = {
+        "gate": gate,
+        "seed": seed,
+        "epochs": epochs,
+        "batch": batch,
+        "rate": rate,
+        "views": views,
+        "caption_views": caption_views,
+        "hard": hard,
+        "distorted": distorted,
+        "side": side,
+        "dim": dim,
+        "layers": layers,
+        "depths": None if depths is None else _numbers(depths),
+    }
+    given = {name: value for name, value in chosen.items() if value is not None}
+    _check(given)
     require_training()
-
-    import dataclasses
 
     from mmsearch.encoders import load_encoder
     from mmsearch.encoders.precision import check_device, check_precision, choose_device, choose_precision
@@ -146,21 +159,7 @@ def train_reranker(
     # Models in the built-in format run on the processor, whatever the reranker learns on.
     runs = device if model.startswith("open_clip/") else None
     encoder = load_encoder(model, device=runs, offline=offline, notify=note)
-    chosen = {
-        "epochs": epochs,
-        "batch": batch,
-        "rate": rate,
-        "views": views,
-        "caption_views": caption_views,
-        "hard": hard,
-        "distorted": distorted,
-        "side": side,
-        "dim": dim,
-        "layers": layers,
-        "depths": layers_of_words,
-    }
-    given = {name: value for name, value in chosen.items() if value is not None}
-    recipe = dataclasses.replace(RerankRecipe(gate=gate, precision=number, seed=seed), **given)  # type: ignore[arg-type]
+    recipe = RerankRecipe(precision=number, **given)  # type: ignore[arg-type]
     read = read_data(data, images, dev, dev_images, seed)
     asked = [line.strip() for file in sentences or () for line in read_lines(file) if line.strip()]
     keep_freed_memory()
@@ -196,37 +195,31 @@ def _numbers(listed: str) -> tuple[int, ...]:
     return numbers
 
 
-def _check(
-    epochs: int | None,
-    batch: int | None,
-    rate: float | None,
-    views: int | None,
-    hard: float | None,
-    distorted: int | None,
-    side: int | None,
-    dim: int | None,
-    layers: int | None,
-    seed: int,
-) -> None:
+_LEAST = {
+    "epochs": 1,
+    "batch": 2,
+    "views": 1,
+    "caption_views": 1,
+    "distorted": 0,
+    "side": 1,
+    "dim": 2,
+    "layers": 0,
+    "seed": 0,
+}
+
+
+def _check(given: Mapping[str, Any]) -> None:
     """Refuse what cannot work before anything heavy is loaded."""
-    least = (
-        ("--epochs", epochs, 1),
-        ("--batch", batch, 2),
-        ("--views", views, 1),
-        ("--distorted", distorted, 0),
-        ("--side", side, 1),
-        ("--dim", dim, 2),
-        ("--layers", layers, 0),
-        ("--seed", seed, 0),
-    )
-    for name, value, lowest in least:
-        if value is not None and value < lowest:
-            raise UsageError(f"{name} must be at least {lowest}, not {value}.", hint=_SEE)
-    if dim is not None and dim % 2:
+    for name, lowest in _LEAST.items():
+        if given.get(name, lowest) < lowest:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} must be at least {lowest}, not {given[name]}.", hint=_SEE)
+    dim, rate, hard = given.get("dim", 2), given.get("rate", 1.0), given.get("hard", 0.0)
+    if dim % 2:
         raise UsageError(f"--dim must be even, not {dim}: a word looks through two heads.", hint=_SEE)
-    if rate is not None and not 0 < rate < math.inf:
+    if not 0 < rate < math.inf:
         raise UsageError(f"--rate must be above 0, not {rate:g}.", hint=_SEE)
-    if hard is not None and not 0 <= hard < 1:
+    if not 0 <= hard < 1:
         raise UsageError(f"--hard is a share, from 0 to below 1, not {hard:g}.", hint=_SEE)
 
 

@@ -43,6 +43,7 @@ def test_help_has_a_worked_example(invoke: Invoke) -> None:
         (["--rate", "nan"], "--rate must be above 0"),
         (["--rate", "quick"], "is not a number"),
         (["--views", "0"], "--views must be at least 1"),
+        (["--caption-views", "0"], "--caption-views must be at least 1"),
         (["--hard", "1"], "--hard is a share"),
         (["--hard", "-0.1"], "--hard is a share"),
         (["--distorted", "-1"], "--distorted must be at least 0"),
