@@ -12,7 +12,7 @@ tokens and of the words, multiplied, make the global view h_t; a gate mixes the 
     z = sigmoid(W [h_v; h_t] + b),    h = z * h_v + (1 - z) * h_t,
 
 and one linear layer makes the image-text matching logit of h. What the dual encoder knew, as calibrated log-odds,
-enters last, in a logistic regression over both, so that reranking never throws it away.
+enters last, in a weighted sum of both, so that reranking never throws it away.
 
 K(tokens) and V(tokens) are never computed: their matrices are folded into the few words of the query (Q K^T = Q (W t)^T
 = (Q W) t^T), which costs a tenth.

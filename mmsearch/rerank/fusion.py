@@ -32,9 +32,10 @@ _HINT = "Make one: mmsearch train reranker --help"
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How what is known of a pair makes log-odds: a logistic regression over logit, prior and hub.
+    """How what is known of a pair makes log-odds: a weighted sum of logit, prior and hub.
 
-    Fitted on pairs of shortlists, of which a few match and most do not (Platt 1999).
+    The weights are fitted so that what matches comes first, the sum is brought to the scale of the priors, which are
+    calibrated (see `mmsearch.training.reranker_figures.fit_reading`).
 
     Attributes:
         logit: Weight of the fusion model's logit.

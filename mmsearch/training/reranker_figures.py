@@ -102,10 +102,11 @@ class Shortlists:
 
 
 def fit_reading(lists: Shortlists, logits: NDArray[np.float32], size: int = 100) -> Reading:
-    """Find how much logit and prior count: first which order they make, then what probability they mean.
+    """Find how much logit, prior and hub count.
 
-    The order is that under which the right ones of a shortlist are likeliest, as a softmax over it; the probability a
-    sigmoid over that sum (Platt 1999), with all pairs of the shortlists.
+    Their weights are those under which the right ones of a shortlist are likeliest, as a softmax over it. Their sum is
+    then brought to the mean and the deviation that the priors have over all shortlists: a reranked hit's log-odds mean
+    what those of a hit that was not reranked mean, and lists of both kinds can be joined.
     """
     _, (priors, hubs, own, right_) = lists.shortlists(size, logits.astype(np.float64), lists.relevant)
     values = torch.from_numpy(np.stack([own, priors, hubs - hubs.mean(axis=1, keepdims=True)]))  # (3, queries, size)
@@ -127,13 +128,9 @@ def fit_reading(lists: Shortlists, logits: NDArray[np.float32], size: int = 100)
     _minimise([free], listwise)
     chosen = weights().detach()
     score = torch.einsum("p,pqs->qs", chosen, values)
-    line = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
-
-    def pairwise() -> torch.Tensor:
-        return torch.nn.functional.binary_cross_entropy_with_logits(line[0] * score + line[1], right.double())
-
-    _minimise([line], pairwise)
-    slope, constant = line.detach().tolist()
+    # On the scale that the priors have: their mean and deviation over all shortlists.
+    slope = float(values[1].std() / score.std().clamp(min=1e-9))
+    constant = float(values[1].mean() - slope * score.mean())
     logit, prior, hub = (slope * chosen).tolist()
     return Reading(logit, prior, constant, hub)
 
