@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from mmsearch.errors import EncoderError, UsageError
-from mmsearch.files import whole
+from mmsearch.files import whole, written
 from mmsearch.rerank.adapter import side_of
 from mmsearch.rerank.fusion import FusionReranker, FusionSettings
 from mmsearch.rerank.query_bank import QueryBank
@@ -216,8 +216,8 @@ def train_reranker(
     wanted = side_of(encoder.patches, recipe.side)
     grid = (encoder.patches.rows, encoder.patches.columns)
     reader = WordReader(recipe.depths)
-    train = _inputs(encoder, data.train, recipe, recipe.views, recipe.caption_views, wanted, reader, place)
-    dev = _inputs(encoder, data.dev, recipe, 1, 1, wanted, reader, place)
+    train = _inputs(encoder, data.train, recipe, recipe.views, recipe.caption_views, wanted, reader, place, asked=False)
+    dev = _inputs(encoder, data.dev, recipe, 1, 1, wanted, reader, place, asked=True)
     distorted, wrong_of = wrong(data.train.captions, recipe.seed)
     wrongs = read_sentences(reader, distorted, _reader_name(recipe), place.work, place.progress)
     torch.manual_seed(recipe.seed)
@@ -292,6 +292,8 @@ def _inputs(
     wanted: tuple[int, int],
     reader: WordReader,
     place: Place,
+    *,
+    asked: bool,
 ) -> _Inputs:
     # One mirror for all: where more than a tenth of the captions tell left from right, none is mirrored.
     mirrored = 0.5 if views == 1 or np.mean([mirror_safe(caption) for caption in data.captions]) > 0.9 else 0.0
@@ -311,13 +313,20 @@ def _inputs(
         )
         for view in range(caption_views)
     ]
-    embeddings = [
-        encoder.encode_texts(data.captions[start : start + _READ_AT_ONCE])
-        if views == 1  # as queries, whose figures are taken
-        else encoder.encode_passages(data.captions[start : start + _READ_AT_ONCE])
-        for start in range(0, len(data.captions), _READ_AT_ONCE)
-    ]
-    return _Inputs(photos, sentences, np.concatenate(embeddings))
+    embeddings = _embedded(encoder, data.captions, place.work, queries=asked)
+    return _Inputs(photos, sentences, embeddings)
+
+
+def _embedded(encoder: Encoder, captions: Sequence[str], folder: Path, *, queries: bool) -> NDArray[np.float32]:
+    """(m, dim) embeddings of captions, as queries or as passages; those that are in the folder are not made again."""
+    key = hashlib.sha256("\n".join([encoder.id, str(queries), *captions]).encode()).hexdigest()[:16]
+    file = folder / f"captions-{key}.npy"
+    if not file.exists():
+        embed = encoder.encode_texts if queries else encoder.encode_passages
+        parts = [embed(captions[start : start + _READ_AT_ONCE]) for start in range(0, len(captions), _READ_AT_ONCE)]
+        with written(file) as stream:
+            np.save(stream, np.concatenate(parts))
+    return np.asarray(np.load(file), np.float32)
 
 
 def _reader_name(recipe: RerankRecipe) -> str:
