@@ -128,7 +128,7 @@ class FusionReranker:
             if any(TokenFormat(reader.count, reader.dim) != made for reader in self._readers):
                 raise ValueError("the tokens that are made are not those that are read")
             self._bank = QueryBank(arrays["bank"])
-            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            digest = _digest(metadata["settings"], arrays)
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise ModelMissingError(f"{file} holds no reranker that can be read.", hint=hint) from error
         self.id = f"{settings.encoder}-reranker@{digest[:8]}"
@@ -210,6 +210,15 @@ def _read(
     priors = np.array([candidate.prior for candidate in candidates])
     hubs = None if queries is None else queries.hubs(np.stack([candidate.embedding for candidate in candidates]))
     return reading.log_odds(logits, priors, hubs)
+
+
+def _digest(settings: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """What a reranker is, whatever order its file has: safetensors writes the same things in one or another."""
+    found = hashlib.sha256(settings.encode())
+    for name in sorted(arrays):
+        found.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        found.update(np.ascontiguousarray(arrays[name]).data)
+    return found.hexdigest()
 
 
 def _below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

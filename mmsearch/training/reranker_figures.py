@@ -129,10 +129,12 @@ def fit_reading(lists: Shortlists, logits: NDArray[np.float32], size: int = 100)
     chosen = weights().detach()
     score = torch.einsum("p,pqs->qs", chosen, values)
     # On the scale that the priors have: their mean and deviation over all shortlists.
-    slope = float(values[1].std() / score.std().clamp(min=1e-9))
+    wanted, there = float(values[1].std(correction=0)), float(score.std(correction=0))
+    slope = wanted / there if min(wanted, there) > 1e-9 else 1.0  # a single pair has no deviation
     constant = float(values[1].mean() - slope * score.mean())
     logit, prior, hub = (slope * chosen).tolist()
-    return Reading(logit, prior, constant, hub)
+    # The last digits depend on how sums are ordered; the id of a reranker that is written again shall not.
+    return Reading(*(round(value, 6) for value in (logit, prior, constant, hub)))
 
 
 def _minimise(parameters: list[torch.Tensor], loss: Any) -> None:

@@ -31,6 +31,7 @@ KEYS = [
     "end_char",
     "page",
     "matched",
+    "retrieval_score",
     "others",
 ]
 

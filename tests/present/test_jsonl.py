@@ -18,7 +18,8 @@ def test_a_hit_is_written_in_the_form_that_scripts_rely_on() -> None:
     assert json_line(hit(Path("/abs/path.jpg")).to_dict()) == (
         '{"rank": 1, "path": "/abs/path.jpg", "modality": "image", "score": 0.31, "relevance": 0.93, "stage": "vector",'
         ' "start_ms": null, "end_ms": null, "text": null, "item_id": 12, "segment_id": 34, "start_char": null,'
-        ' "end_char": null, "page": null, "matched": "image", "others": []}'
+        ' "end_char": null, "page": null, "matched": "image", "retrieval_score": null,'
+        ' "others": []}'
     )
 
 
@@ -31,6 +32,7 @@ def test_other_segments_are_written_inside_their_item_or_each_as_a_line() -> Non
     assert folded == {
         "score": 0.31, "relevance": 0.5, "stage": "vector", "start_ms": 5000, "end_ms": 10_000, "text": None,
         "segment_id": 34, "start_char": None, "end_char": None, "page": None, "matched": "audio",
+        "retrieval_score": None,
     }  # fmt: skip
     rows = [json.loads(line) for line in json_lines(one.to_dict() for one in found.unfolded())]
     assert [(row["rank"], row["matched"], row["others"]) for row in rows] == [(1, "video", []), (1, "audio", [])]

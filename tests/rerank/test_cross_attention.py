@@ -198,7 +198,7 @@ def test_it_equals_the_network_that_learns(layers: int, heads: int, readers: int
     arrays = all_arrays(measures, seed=layers)
     shape = FusionShape(5, 10, 9, 16, heads, layers, 8, 2, readers, 12, gate)
     learned = FusionNetwork(shape, torch.zeros(5), torch.ones(5)).eval()
-    state = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    state = {name: torch.from_numpy(array) for name, array in arrays.items() if name != "bank"}
     assert set(learned.state_dict()) == {*state, "log_scale"}
     learned.load_state_dict(state, strict=False)
     patches = np.random.default_rng(1).normal(0, 0.5, (7, 9, 5)).astype(np.float32)

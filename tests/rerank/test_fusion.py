@@ -57,6 +57,13 @@ def test_a_reranker_tells_what_it_keeps_and_is_named_by_its_weights(file: Path, 
     assert reranker.tokens == TokenFormat(16, 16)
     assert reranker.id.startswith("hashing-reranker@") and len(reranker.id.rpartition("@")[2]) == 8
     assert reranker.id != other.id and reranker.id == FusionReranker(file).id
+    turned = dict(reversed(all_arrays(MEASURES).items()))
+    metadata = dict(reversed(settings_of(MEASURES).to_metadata().items()))
+    again = write_safetensors(tmp_path / "again.safetensors", turned, metadata)
+    assert again.read_bytes() != file.read_bytes() and FusionReranker(again).id == reranker.id
+    changed = settings_of(MEASURES).to_metadata()
+    changed["settings"] = changed["settings"].replace("0.25", "0.5")
+    assert FusionReranker(write_safetensors(again, turned, changed)).id != reranker.id
 
 
 @pytest.mark.parametrize(
