@@ -181,4 +181,4 @@ def test_weights_are_mapped_and_small() -> None:
     arrays, metadata = read_safetensors(MODELS / "mini_text.safetensors")
     assert metadata["format"] == "mini-text-1"
     assert not arrays["words"].flags.writeable
-    assert sum(path.stat().st_size for path in MODELS.rglob("*") if path.is_file()) < 42_000_000
+    assert sum(path.stat().st_size for path in MODELS.rglob("*") if path.is_file()) < 46_000_000
