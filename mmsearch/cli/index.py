@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -92,6 +93,10 @@ def index(
     for name, value in (("--batch-size", batch_size), ("--threads", threads)):
         if value is not None and value < 1:
             raise UsageError(f"{name} must be at least 1, not {value}.", hint="Leave it out for a value that suits.")
+
+    # The threads that embed and make tokens have pictures of their own: threads of NumPy's below them would only wait
+    # for each other, and take the cores from those that decode. NumPy reads this when it is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     from indexer.sync import SyncOptions
     from mmsearch.engine import SearchEngine

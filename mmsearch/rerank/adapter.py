@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmsearch.config import processors
 from mmsearch.rerank.cross_attention import TOKEN_STEP, gelu, layer_norm
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Adapter", "pooled", "side_of"]
 
-_AT_ONCE = 32
+_AT_ONCE = 8
 
 
 def side_of(patches: PatchFormat, most: int) -> tuple[int, int]:
@@ -76,10 +78,14 @@ class Adapter:
         self._enter: NDArray[np.float32] = held["enter.weight"] / held["spread"]
         self._shift: NDArray[np.float32] = held["enter.bias"] - self._enter @ held["mean"]
         self.width, self.dim = width, dim
+        self._threads = ThreadPoolExecutor(processors(), "mmsearch-tokens") if processors() > 1 else None
 
     def tokens(self, patches: NDArray[np.float32]) -> NDArray[np.int8]:
         """(n, places, width) -> (n, count, dim)."""
-        parts = [self._tokens(patches[start : start + _AT_ONCE]) for start in range(0, len(patches), _AT_ONCE)]
+        starts = range(0, len(patches), _AT_ONCE)
+        # Each thread has pictures of its own, few enough to stay in its cache.
+        run = self._threads.map if self._threads is not None and len(starts) > 1 else map
+        parts = list(run(lambda start: self._tokens(patches[start : start + _AT_ONCE]), starts))
         count = self._wanted[0] * self._wanted[1]
         return np.concatenate(parts) if parts else np.zeros((0, count, self.dim), np.int8)
 
@@ -89,12 +95,16 @@ class Adapter:
     def tokens_of_places(self, patches: NDArray[np.float32]) -> NDArray[np.int8]:
         """(n, count, width) patches of as many places as there are tokens -> (n, count, dim)."""
         held = self._arrays
-        x: NDArray[np.float32] = patches.reshape(-1, self.width) @ self._enter.T + self._shift
-        inner = layer_norm(x, held["norm.weight"], held["norm.bias"]) @ held["up.weight"].T + held["up.bias"]
-        x = x + gelu(inner) @ held["down.weight"].T + held["down.bias"]
-        rounded: NDArray[np.int8] = (
-            np.rint(layer_norm(x, held["last.weight"], held["last.bias"]) / TOKEN_STEP).clip(-127, 127).astype(np.int8)
-        )
+        x: NDArray[np.float32] = patches.reshape(-1, self.width) @ self._enter.T
+        x += self._shift
+        inner = layer_norm(x, held["norm.weight"], held["norm.bias"]) @ held["up.weight"].T
+        inner += held["up.bias"]
+        x += gelu(inner) @ held["down.weight"].T
+        x += held["down.bias"]
+        steps = layer_norm(x, held["last.weight"], held["last.bias"])
+        steps /= TOKEN_STEP
+        np.rint(steps, out=steps)
+        rounded = np.clip(steps, -127, 127, out=steps).astype(np.int8)
         return rounded.reshape(len(patches), -1, self.dim)
 
 

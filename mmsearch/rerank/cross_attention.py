@@ -198,11 +198,23 @@ def _parts(dim: int, matched: int, pools: int, layers: int, gate: bool) -> Itera
 
 def layer_norm(x: Array, weight: Array, bias: Array) -> Array:
     """Layer norm over the last axis (Ba et al. 2016, arXiv 1607.06450)."""
-    x = x - x.mean(axis=-1, keepdims=True)
-    x /= np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + np.float32(_EPSILON))
-    return np.asarray(x * weight + bias)
+    y = x - x.mean(axis=-1, keepdims=True)
+    squares = np.einsum("...i,...i->...", y, y)[..., None]
+    y /= np.sqrt(squares / np.float32(x.shape[-1]) + np.float32(_EPSILON))
+    y *= weight
+    y += bias
+    return np.asarray(y)
 
 
 def gelu(x: Array) -> Array:
     """GELU in its tanh form (Hendrycks and Gimpel, arXiv 1606.08415)."""
-    return np.asarray(0.5 * x * (1 + np.tanh(np.float32(0.7978845608) * (x + np.float32(0.044715) * x * x * x))))
+    y = x * x
+    y *= np.float32(0.044715)
+    y += np.float32(1.0)
+    y *= x
+    y *= np.float32(0.7978845608)
+    np.tanh(y, out=y)
+    y += np.float32(1.0)
+    y *= x
+    y *= np.float32(0.5)
+    return y
