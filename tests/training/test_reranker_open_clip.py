@@ -12,13 +12,13 @@ pytest.importorskip("open_clip")
 pytest.importorskip("safetensors")
 pytest.importorskip("matplotlib")
 
-from mmsearch import SearchEngine  # noqa: E402
-from mmsearch.encoders import load_encoder  # noqa: E402
-from mmsearch.training.place import Place  # noqa: E402
-from mmsearch.training.reranker import train_reranker  # noqa: E402
-from tests.encoders import tiny  # noqa: E402
-from tests.training.halves import data_of  # noqa: E402
-from tests.training.test_reranker import QUICK  # noqa: E402
+from mmsearch import SearchEngine
+from mmsearch.encoders import load_encoder
+from mmsearch.training.place import Place
+from mmsearch.training.reranker import train_reranker
+from tests.encoders import tiny
+from tests.training.halves import data_of
+from tests.training.test_reranker import QUICK
 
 pytestmark = pytest.mark.full
 
