@@ -10,7 +10,7 @@ from typing import IO
 
 from mmsearch.errors import StorageError
 
-__all__ = ["failed", "sync_folder", "whole", "written"]
+__all__ = ["failed", "folder_bytes", "sync_folder", "whole", "written"]
 
 _HINT = "Free the disk, or name another place."
 
@@ -62,6 +62,16 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes that the files of a folder take; 0 where there is none, and without those that vanish meanwhile."""
+    total = 0
+    with suppress(OSError):
+        for path in folder.iterdir():
+            with suppress(OSError):
+                total += path.stat().st_size
+    return total
 
 
 def failed(file: Path, error: OSError, *, hint: str = _HINT) -> StorageError:

@@ -19,7 +19,7 @@ from mmsearch.cli.train_reranker import EXAMPLES as RERANKER_EXAMPLES
 from mmsearch.cli.train_reranker import train_reranker
 from mmsearch.cli.train_sound import EXAMPLES as SOUND_EXAMPLES
 from mmsearch.cli.train_sound import require_training, train_sound
-from mmsearch.cli.training_data import read_data
+from mmsearch.cli.training_data import BatchSize, Dev, DevImages, Images, Rate, Views, read_data
 from mmsearch.config import DEFAULT_MODEL
 from mmsearch.errors import UsageError
 
@@ -85,19 +85,9 @@ app.command("passages", cls=PlainCommand, epilog=PASSAGE_EXAMPLES)(train_passage
 def dual_encoder(
     data: Annotated[list[Path], typer.Argument(metavar="DATA", show_default=False, hidden=True)],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", show_default=False, help="Where the model goes.")],
-    images: Annotated[
-        Path | None,
-        typer.Option("--images", metavar="DIR", show_default=False, help="The pictures, if not beside the captions."),
-    ] = None,
-    dev: Annotated[
-        Path | None,
-        typer.Option(
-            "--dev", metavar="DATA", show_default=False, help="What to measure with. Otherwise a tenth is kept apart."
-        ),
-    ] = None,
-    dev_images: Annotated[
-        Path | None, typer.Option("--dev-images", metavar="DIR", show_default=False, help="The pictures of --dev.")
-    ] = None,
+    images: Images = None,
+    dev: Dev = None,
+    dev_images: DevImages = None,
     model: Annotated[
         str,
         typer.Option("--model", metavar="ID", help="Begin with mini, a folder made by this command, or open_clip/..."),
@@ -127,16 +117,9 @@ def dual_encoder(
     epochs: Annotated[
         int | None, typer.Option("--epochs", metavar="N", show_default=False, help="At most so many epochs.")
     ] = None,
-    batch: Annotated[
-        int | None, typer.Option("--batch", metavar="N", show_default=False, help="Pictures a batch.")
-    ] = None,
-    rate: Annotated[
-        float | None, typer.Option("--rate", metavar="X", show_default=False, help="Highest learning rate.")
-    ] = None,
-    views: Annotated[
-        int | None,
-        typer.Option("--views", metavar="N", show_default=False, help="Views of a picture: crops, mirrored; 1: as is."),
-    ] = None,
+    batch: BatchSize = None,
+    rate: Rate = None,
+    views: Views = None,
     balance: Annotated[
         float, typer.Option("--balance", metavar="X", help="Sources of different size: 1 as they are, 0 all alike.")
     ] = 1.0,

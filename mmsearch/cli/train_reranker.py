@@ -13,7 +13,7 @@ import typer
 from mmsearch.cli.options import Device, Fresh, Json, Offline, Seed, TrainingPrecision
 from mmsearch.cli.output import note, notes, write_lines
 from mmsearch.cli.train_sound import require_training
-from mmsearch.cli.training_data import read_data, read_lines
+from mmsearch.cli.training_data import BatchSize, Dev, DevImages, Images, Rate, Views, read_data, read_lines
 from mmsearch.config import DEFAULT_MODEL
 from mmsearch.errors import UsageError
 
@@ -42,19 +42,9 @@ report.json. Cut off? Run the same command again: it goes on where it was.
 def train_reranker(
     data: Annotated[list[Path], typer.Argument(metavar="DATA", show_default=False, hidden=True)],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", show_default=False, help="Where the reranker goes.")],
-    images: Annotated[
-        Path | None,
-        typer.Option("--images", metavar="DIR", show_default=False, help="The pictures, if not beside the captions."),
-    ] = None,
-    dev: Annotated[
-        Path | None,
-        typer.Option(
-            "--dev", metavar="DATA", show_default=False, help="What to measure with. Otherwise a tenth is kept apart."
-        ),
-    ] = None,
-    dev_images: Annotated[
-        Path | None, typer.Option("--dev-images", metavar="DIR", show_default=False, help="The pictures of --dev.")
-    ] = None,
+    images: Images = None,
+    dev: Dev = None,
+    dev_images: DevImages = None,
     model: Annotated[
         str, typer.Option("--model", metavar="ID", help="Whose hits it reads: mini, open_clip/... or a folder.")
     ] = DEFAULT_MODEL,
@@ -70,16 +60,9 @@ def train_reranker(
     epochs: Annotated[
         int | None, typer.Option("--epochs", metavar="N", show_default=False, help="How often it sees each picture.")
     ] = None,
-    batch: Annotated[
-        int | None, typer.Option("--batch", metavar="N", show_default=False, help="Pictures a batch.")
-    ] = None,
-    rate: Annotated[
-        float | None, typer.Option("--rate", metavar="X", show_default=False, help="Highest learning rate.")
-    ] = None,
-    views: Annotated[
-        int | None,
-        typer.Option("--views", metavar="N", show_default=False, help="Views of a picture: crops, mirrored; 1: as is."),
-    ] = None,
+    batch: BatchSize = None,
+    rate: Rate = None,
+    views: Views = None,
     caption_views: Annotated[
         int | None,
         typer.Option(

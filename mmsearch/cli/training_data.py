@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from mmsearch.cli.output import note, notes
 from mmsearch.errors import UsageError
@@ -11,7 +13,27 @@ from mmsearch.errors import UsageError
 if TYPE_CHECKING:
     from mmsearch.training.place import Data
 
-__all__ = ["read_data", "read_lines"]
+__all__ = ["BatchSize", "Dev", "DevImages", "Images", "Rate", "Views", "read_data", "read_lines"]
+
+Images = Annotated[
+    Path | None,
+    typer.Option("--images", metavar="DIR", show_default=False, help="The pictures, if not beside the captions."),
+]
+Dev = Annotated[
+    Path | None,
+    typer.Option(
+        "--dev", metavar="DATA", show_default=False, help="What to measure with. Otherwise a tenth is kept apart."
+    ),
+]
+DevImages = Annotated[
+    Path | None, typer.Option("--dev-images", metavar="DIR", show_default=False, help="The pictures of --dev.")
+]
+Rate = Annotated[float | None, typer.Option("--rate", metavar="X", show_default=False, help="Highest learning rate.")]
+BatchSize = Annotated[int | None, typer.Option("--batch", metavar="N", show_default=False, help="Pictures a batch.")]
+Views = Annotated[
+    int | None,
+    typer.Option("--views", metavar="N", show_default=False, help="Views of a picture: crops, mirrored; 1: as is."),
+]
 
 
 def read_data(sources: list[Path], images: Path | None, dev: Path | None, dev_images: Path | None, seed: int) -> Data:

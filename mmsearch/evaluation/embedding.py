@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from indexer.embedding import encode_pictures
 from mmsearch.config import processors
 from mmsearch.errors import EncoderError, MediaError, UsageError
 from mmsearch.evaluation.datasets import CaptionSet, ClassSet, is_sound
@@ -185,8 +186,8 @@ def _embed_files(
         if batch:
             flat = [prepared for own in batch for prepared in own]
             if reranker is not None and tokens is not None:
-                rows, patches = encoder.encode_images_with_patches(flat)
-                tokens.append(reranker.compress(patches))
+                rows, made, _ = encode_pictures(encoder, reranker, flat)
+                tokens.append(made)
             else:
                 rows = encoder.encode_sounds(flat) if sounds else encoder.encode_images(flat)
             if len(flat) > len(batch):

@@ -12,6 +12,7 @@ import numpy as np
 from mmsearch.errors import EncoderError
 from mmsearch.evaluation.embedding import EmbeddedCaptions, ProgressCallback
 from mmsearch.query.calibration import calibration_for
+from mmsearch.rerank.query_bank import spread
 from mmsearch.training.ranking import Ranking, rank_scored_items
 from mmsearch.types import (
     Item,
@@ -55,7 +56,7 @@ def reranked_rankings(
     images, captions = embedded.image_embeddings, embedded.caption_embeddings
     meter = _meter(progress, len(captions) + len(images))
     seen: Sequence[NDArray[np.int8] | None] = [None] * len(images) if embedded.tokens is None else [*embedded.tokens]
-    some = images[np.linspace(0, len(images) - 1, min(len(images), SAMPLE_SIZE)).round().astype(np.int64)]
+    some = images[spread(len(images), SAMPLE_SIZE)]
     pictures = [_record(path, Modality.IMAGE) for path in embedded.images]
     sentences = [_record(embedded.images[own], Modality.TEXT, text) for own, text in _owned(embedded)]
 

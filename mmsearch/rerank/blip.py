@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from mmsearch.encoders.image_transform import ImageTransform
-from mmsearch.encoders.precision import Precision
 from mmsearch.encoders.reranker_source import BlipSource
 from mmsearch.rerank.file_reranker import FileReranker, PairModel
 
@@ -40,31 +39,11 @@ class LoadedBlip:
     limit: int
 
 
-class BlipReranker(FileReranker):
+class BlipReranker(FileReranker[BlipSource]):
     """A BLIP model with an image-text matching head; made by `mmsearch.rerank.foreign.load_foreign_reranker`.
 
     Its head was trained to tell matching pairs from others, so its log-odds stand as they are, whatever the prior.
-
-    Args:
-        source: Which model.
-        device: Where it runs; the best place here when None.
-        precision: Of its weights; the fastest that serves when None.
-        offline: Never fetch weights.
-        notify: Called with a sentence before something that takes long.
     """
-
-    def __init__(
-        self,
-        source: BlipSource,
-        *,
-        device: str | None = None,
-        precision: Precision | None = None,
-        offline: bool = True,
-        notify: Callable[[str], None] | None = None,
-    ) -> None:
-        super().__init__(source.id)
-        self._source, self._device, self._precision = source, device, precision
-        self._offline, self._notify = offline, notify
 
     def _make(self) -> PairModel:
         loaded = load_blip(self._source, offline=self._offline, notify=self._notify)

@@ -6,24 +6,22 @@ Here it writes nothing: it says how likely each of the given words is after the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmsearch.encoders.precision import Precision
+from mmsearch.encoders.open_clip_source import OpenClipSource
 from mmsearch.errors import EncoderError
 from mmsearch.rerank.file_reranker import FileReranker, PairModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mmsearch.encoders.open_clip_source import OpenClipSource
 
 __all__ = ["CocaReranker"]
 
 
-class CocaReranker(FileReranker):
+class CocaReranker(FileReranker[OpenClipSource]):
     """A CoCa model of open_clip; made by `mmsearch.rerank.foreign.load_foreign_reranker`.
 
     The mean log-likelihood of the words is no probability of a match: it depends on how common they are, and lies in a
@@ -32,27 +30,7 @@ class CocaReranker(FileReranker):
     gains a factor e in odds. It follows that the numbers hold within the shortlist that they came with.
 
     Among texts for a picture, common phrases are likely under any picture and so have an advantage.
-
-    Args:
-        source: Which model.
-        device: Where it runs; the best place here when None.
-        precision: Of its weights; the fastest that serves when None.
-        offline: Never fetch weights.
-        notify: Called with a sentence before something that takes long.
     """
-
-    def __init__(
-        self,
-        source: OpenClipSource,
-        *,
-        device: str | None = None,
-        precision: Precision | None = None,
-        offline: bool = True,
-        notify: Callable[[str], None] | None = None,
-    ) -> None:
-        super().__init__(source.id)
-        self._source, self._device, self._precision = source, device, precision
-        self._offline, self._notify = offline, notify
 
     def _make(self) -> PairModel:
         from mmsearch.encoders.open_clip_loading import load_model

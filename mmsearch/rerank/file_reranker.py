@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mmsearch.encoders.image_transform import ImageTransform
+    from mmsearch.encoders.precision import Precision
     from mmsearch.types import RerankCandidate, RerankTerm
 
 __all__ = ["FileReranker", "PairModel"]
@@ -40,19 +41,47 @@ class PairModel(Protocol):
         """A prepared picture with each of n texts, at least one: (n,)."""
 
 
-class FileReranker(ABC):
+SourceT = TypeVar("SourceT", bound="_Source")
+
+
+class _Source(Protocol):
+    """Which published model."""
+
+    @property
+    def id(self) -> str:
+        """The one spelling of its id."""
+
+
+class FileReranker(ABC, Generic[SourceT]):
     """A reranker without tokens: it decodes the photo, or the frame of a video, of every candidate.
 
     It reads words against photos and frames, and a photo against texts. Its model loads when it is first needed.
 
     Attributes:
         id: Its name.
+
+    Args:
+        source: Which model.
+        device: Where it runs; the best place here when None.
+        precision: Of its weights; the fastest that serves when None.
+        offline: Never fetch weights.
+        notify: Called with a sentence before something that takes long.
     """
 
     tokens = None
 
-    def __init__(self, id: str) -> None:
-        self.id = id
+    def __init__(
+        self,
+        source: SourceT,
+        *,
+        device: str | None = None,
+        precision: Precision | None = None,
+        offline: bool = True,
+        notify: Callable[[str], None] | None = None,
+    ) -> None:
+        self.id = source.id
+        self._source, self._device, self._precision = source, device, precision
+        self._offline, self._notify = offline, notify
         self._lock = threading.Lock()
         self._model: PairModel | None = None
 

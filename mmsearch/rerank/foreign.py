@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmsearch.encoders.precision import Precision, check_device, check_precision
 from mmsearch.encoders.reranker_source import BLIP, COCA, is_reranker
@@ -26,7 +26,7 @@ def load_foreign_reranker(
     precision: str | None = None,
     offline: bool = True,
     notify: _Notify = None,
-) -> FileReranker:
+) -> FileReranker[Any]:
     """Make the reranker of an id; loads nothing heavy, its model loads when it is first used.
 
     The ids are::
@@ -58,7 +58,9 @@ def load_foreign_reranker(
     return _FAMILIES[family](name, place, numbers, offline, notify)
 
 
-def _coca(name: str, device: str | None, precision: Precision | None, offline: bool, notify: _Notify) -> FileReranker:
+def _coca(
+    name: str, device: str | None, precision: Precision | None, offline: bool, notify: _Notify
+) -> FileReranker[Any]:
     from mmsearch.encoders.reranker_source import coca_source
     from mmsearch.rerank.coca import CocaReranker
 
@@ -67,7 +69,9 @@ def _coca(name: str, device: str | None, precision: Precision | None, offline: b
     return CocaReranker(source, device=device, precision=precision, offline=offline, notify=notify)
 
 
-def _blip(name: str, device: str | None, precision: Precision | None, offline: bool, notify: _Notify) -> FileReranker:
+def _blip(
+    name: str, device: str | None, precision: Precision | None, offline: bool, notify: _Notify
+) -> FileReranker[Any]:
     from mmsearch.encoders.reranker_source import BlipSource
     from mmsearch.rerank.blip import BlipReranker
 
@@ -84,7 +88,7 @@ def _see(source: Source) -> None:
         )
 
 
-_FAMILIES: dict[str, Callable[[str, str | None, Precision | None, bool, _Notify], FileReranker]] = {
+_FAMILIES: dict[str, Callable[[str, str | None, Precision | None, bool, _Notify], FileReranker[Any]]] = {
     COCA: _coca,
     BLIP: _blip,
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmsearch.files import folder_bytes
 from mmsearch.rerank.token_manifest import MANIFEST_NAME, TokenManifest, read_manifest
 from mmsearch.rerank.token_rows import TokenFiles
 from mmsearch.vectors.manifest import folder_name
@@ -77,12 +78,7 @@ class TokenReader:
 
     def size_bytes(self) -> int:
         """Bytes that the files take on disk."""
-        total = 0
-        with suppress(OSError):
-            for path in self.folder.iterdir():
-                with suppress(OSError):
-                    total += path.stat().st_size
-        return total
+        return folder_bytes(self.folder)
 
     def _state(self) -> tuple[TokenFiles | None, int]:
         """The files, and how many of their rows go with the manifest that we know."""

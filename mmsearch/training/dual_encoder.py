@@ -243,7 +243,7 @@ def _stage(
         progress=place.progress,
     )
     sampler = BatchSampler(data.train, recipe.batch, recipe.captions, recipe.seed, alpha=recipe.balance)
-    known = json.dumps([name, settings, _flat(recipe), dual.images.key, dual.texts.key, _names(data)], default=str)
+    known = json.dumps([name, settings, _flat(recipe), dual.images.key, dual.texts.key, data.names()], default=str)
     return Trainer(
         dual,
         PairBatches(sampler, photos, captions),
@@ -260,12 +260,6 @@ def _stage(
 
 def _flat(recipe: Recipe) -> dict[str, str]:
     return {key: str(value) for key, value in asdict(recipe).items()}
-
-
-def _names(data: Data) -> list[Any]:
-    """The photos' names and the captions: whether it is the same data."""
-    parts = [*(path.name for path in data.train.images), *data.train.captions, *(p.name for p in data.dev.images)]
-    return [len(data.train.images), hashlib.sha256("\n".join(parts).encode()).hexdigest()]
 
 
 def _centre(images: TunedImages, photos: PhotoInputs) -> None:

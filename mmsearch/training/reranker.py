@@ -247,7 +247,7 @@ def train_reranker(
         device=place.device,
         precision=recipe.precision,
     )
-    known = json.dumps([encoder.id, asdict(recipe), _names(data)], default=str)
+    known = json.dumps([encoder.id, asdict(recipe), data.names()], default=str)
     trainer: Trainer[FusionNetwork, RerankBatch] = Trainer(
         model,
         batches,
@@ -347,12 +347,6 @@ def _spread(photos: SeenPhotos, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     chosen = np.sort(np.random.default_rng(seed).permutation(len(rows))[:512])
     some = rows[chosen].astype(np.float32).reshape(-1, rows.shape[-1])
     return torch.from_numpy(some.mean(axis=0)), torch.from_numpy(some.std(axis=0) + 1e-3)
-
-
-def _names(data: Data) -> list[Any]:
-    """The photos' names and the captions: whether it is the same data."""
-    parts = [*(path.name for path in data.train.images), *data.train.captions, *(p.name for p in data.dev.images)]
-    return [len(data.train.images), hashlib.sha256("\n".join(parts).encode()).hexdigest()]
 
 
 def _finish(

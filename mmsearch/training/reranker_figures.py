@@ -16,13 +16,13 @@ from mmsearch.training.evaluate import retrieval_metrics
 from mmsearch.training.fusion_network import FusionNetwork, Sentences
 from mmsearch.training.reranker_inputs import SeenPhotos, SentenceStates
 from mmsearch.types import Modality
+from mmsearch.vectors.sampling import SAMPLE_SIZE
 
 __all__ = ["RerankDev", "Shortlists", "fit_reading", "log_odds_of"]
 
 _CAPTIONS_AT_ONCE, _PHOTOS_AT_ONCE = 64, 128
 _SEEN_CAPTIONS, _SEEN_PHOTOS = 1000, 200
 SIZES = (10, 20, 50, 100, 200)
-_SAMPLE = 2048
 
 
 def log_odds_of(
@@ -181,7 +181,7 @@ class RerankDev:
         relevant = owners[:, None] == np.arange(len(photos.embeddings))
         there = log_odds_of(encoder_id, similar, Modality.TEXT, Modality.IMAGE)
         back = log_odds_of(encoder_id, np.ascontiguousarray(similar.T), Modality.IMAGE, Modality.TEXT)
-        pictures = photos.embeddings[spread(len(photos.embeddings), _SAMPLE)]
+        pictures = photos.embeddings[spread(len(photos.embeddings), SAMPLE_SIZE)]
         forth = None if bank is None else QueryBank(bank).fitting(pictures).hubs(photos.embeddings)[None]
         home = None if bank is None else _hubs_of_texts(pictures, photos.embeddings, captions)
         self.text_to_image = Shortlists(there, relevant, forth)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmsearch.files import folder_bytes
 from mmsearch.vectors.arrays import DamagedFileError
 from mmsearch.vectors.delta import Delta
 from mmsearch.vectors.hits import check_queries, merge_hits
@@ -160,12 +161,7 @@ class VectorStore:
 
     def size_bytes(self) -> int:
         """Bytes that the files take on disk."""
-        total = 0
-        with suppress(OSError):
-            for path in self.folder.iterdir():
-                with suppress(OSError):
-                    total += path.stat().st_size
-        return total
+        return folder_bytes(self.folder)
 
     def _usable(self, source: VectorSource, state: Watermark) -> Snapshot | None:
         """The opened files, unless they cannot be of the catalog as it is now, such as after a restored backup."""
