@@ -26,9 +26,10 @@ import numpy as np
 from processes import run
 from record import record, work_folder
 
+from mmsearch.filters import Filters
 from mmsearch.storage.catalog import Catalog
 from mmsearch.storage.changes import Copy, Move, Touch
-from mmsearch.types import EncoderRecord, Filters, MediaInfo, Modality, NewItem, NewSegment
+from mmsearch.types import EncoderRecord, MediaInfo, Modality, NewItem, NewSegment
 
 SEED = 20260801
 SIZES = (10_000, 50_000, 500_000)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmsearch.errors import StorageError
-from mmsearch.types import Filters, Modality
+from mmsearch.filters import Filters
+from mmsearch.types import Modality
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any, Self
 from mmsearch.config import DEFAULT_MODEL, find_library
 from mmsearch.errors import EncoderMismatchError, LibraryNotFoundError, QueryError, UsageError
 from mmsearch.files import written
+from mmsearch.filters import Filters
 from mmsearch.query.language import Query, Term, parse
 from mmsearch.rerank import load_reranker, own_file
 from mmsearch.rerank.token_store import TokenStores
 from mmsearch.retrieval import SHORTLIST, Retriever
 from mmsearch.storage.catalog import Catalog
-from mmsearch.types import Explanation, Filters, Hit, IndexSummary, LibraryStatus, Modality, Progress, TokenSummary
+from mmsearch.types import Explanation, Hit, IndexSummary, LibraryStatus, Modality, Progress, TokenSummary
 from mmsearch.vectors.stores import VectorStores
 
 if TYPE_CHECKING:

@@ -22,7 +22,6 @@ __all__ = [
     "EncoderRecord",
     "Explanation",
     "Failure",
-    "Filters",
     "Hit",
     "IndexSummary",
     "Item",
@@ -47,7 +46,10 @@ __all__ = [
     "Watermark",
 ]
 
-Stage = Literal["vector", "fused", "rerank"]
+# What all segments of an item share.
+_OF_ITEM = ("rank", "path", "modality", "item_id", "others", "key", "metadata")
+
+Stage = Literal["vector", "fused", "rerank", "text", "filter"]
 
 
 class Modality(StrEnum):
@@ -104,21 +106,6 @@ class TokenFormat:
 
     count: int
     dim: int
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """What a search is limited to; a field that is None limits nothing.
-
-    Attributes:
-        modalities: Kinds to search among: a segment passes when it or its item is of one of them.
-    """
-
-    modalities: frozenset[Modality] | None = None
-
-    def __bool__(self) -> bool:
-        """Whether anything is limited at all."""
-        return self != Filters()
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,6 +395,8 @@ class Hit:
             sound track.
         others: Further good segments of the same item, best first, with the item's rank; they have no others.
         retrieval_score: Where a reranker ranked it, the score of the stage before.
+        key: Of an item that was added through the API.
+        metadata: The same.
     """
 
     rank: int
@@ -427,6 +416,8 @@ class Hit:
     matched: Modality | None = None
     others: tuple[Hit, ...] = ()
     retrieval_score: float | None = None
+    key: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def unfolded(self) -> tuple[Hit, ...]:
         """The hit and its other segments as hits of their own, best first."""
@@ -447,6 +438,8 @@ class Hit:
             "matched": str(self.matched or self.modality),
             "retrieval_score": None if self.retrieval_score is None else round(self.retrieval_score, 6),
             "others": [other._as_other() for other in self.others],
+            "key": self.key,
+            "metadata": dict(self.metadata),
         }
 
     def _place(self) -> dict[str, Any]:
@@ -461,7 +454,7 @@ class Hit:
 
     def _as_other(self) -> dict[str, Any]:
         whole = self.to_dict()
-        return {name: whole[name] for name in whole if name not in ("rank", "path", "modality", "item_id", "others")}
+        return {name: whole[name] for name in whole if name not in _OF_ITEM}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmsearch.errors import QueryError
+from mmsearch.filters import Filters
 from mmsearch.media import modality_of
 
 if TYPE_CHECKING:
@@ -42,12 +43,18 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to look for: at least one term with a positive weight."""
+    """What to look for: at least one term with a positive weight, or filters alone.
 
-    terms: tuple[Term, ...]
+    Attributes:
+        terms: What is looked for by meaning.
+        filters: What every hit has to pass. With filters and no terms, all that passes is found, newest first.
+    """
+
+    terms: tuple[Term, ...] = ()
+    filters: Filters = Filters()
 
     def __post_init__(self) -> None:
-        if not any(term.weight > 0 for term in self.terms):
+        if not any(term.weight > 0 for term in self.terms) and (self.terms or not self.filters):
             raise QueryError(
                 "A query needs something to look for, not only something to avoid.",
                 hint='For example: mmsearch query "a dog" - leash',

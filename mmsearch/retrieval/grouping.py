@@ -111,4 +111,6 @@ def _as_hit(rank: int, match: Match) -> Hit:
         page=segment.page,
         matched=segment.modality,
         retrieval_score=match.retrieval_score,
+        key=item.key,
+        metadata=item.metadata,
     )

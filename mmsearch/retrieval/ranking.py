@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmsearch.filters import Filters
 from mmsearch.query.calibration import calibration_for
 from mmsearch.query.fusion import fuse
-from mmsearch.types import Filters, Modality, SegmentRecord, Stage
+from mmsearch.types import Modality, SegmentRecord, Stage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mmsearch.errors import QueryError, UsageError
+from mmsearch.filters import Filters
 from mmsearch.retrieval.grouping import group
 from mmsearch.retrieval.ranking import CollectionRanker, Match
 from mmsearch.retrieval.reranking import SHORTLIST, ShortlistReranker
 from mmsearch.retrieval.terms import TermEmbedder
-from mmsearch.types import CollectionRecord, Filters, Hit, Modality
+from mmsearch.types import CollectionRecord, Hit, Modality
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmsearch.filters import Filters
 from mmsearch.storage.session import Session
-from mmsearch.types import Filters
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

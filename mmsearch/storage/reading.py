@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmsearch.filters import Filters
 from mmsearch.storage.encoders import collections, held
 from mmsearch.storage.files import FileReader
 from mmsearch.storage.roots import split
@@ -19,7 +20,6 @@ from mmsearch.types import (
     Collection,
     CollectionRecord,
     EncoderRecord,
-    Filters,
     Item,
     LibraryStatus,
     MediaInfo,

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmsearch.filters import Filters
 from mmsearch.storage.encoders import dim_of
 from mmsearch.storage.session import Session
-from mmsearch.types import Collection, Filters, Watermark
+from mmsearch.types import Collection, Watermark
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

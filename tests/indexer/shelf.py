@@ -15,9 +15,10 @@ from PIL import Image
 
 from indexer.sync import SyncOptions, sync
 from mmsearch.encoders.hashing import HashingEncoder
+from mmsearch.filters import Filters
 from mmsearch.rerank.token_store import TokenStore, TokenStores
 from mmsearch.storage.catalog import Catalog
-from mmsearch.types import Filters, IndexSummary, Modality, Progress, Segment
+from mmsearch.types import IndexSummary, Modality, Progress, Segment
 from mmsearch.vectors.stores import VectorStores
 from tests.indexer.projecting import ProjectingReranker
 from tests.media.pictures import encoded

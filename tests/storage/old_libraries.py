@@ -10,10 +10,11 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
+from mmsearch.filters import Filters
 from mmsearch.storage.catalog import Catalog
 from mmsearch.storage.changes import Copy, FailedFile
 from mmsearch.storage.migrations import current_version
-from mmsearch.types import Filters, MediaInfo, Modality, NewItem
+from mmsearch.types import MediaInfo, Modality, NewItem
 from tests.storage.making import OTHER_RECORD, RECORD, content_hash, mixed_segment, new_item
 
 FOLDER = Path(__file__).parent / "libraries"

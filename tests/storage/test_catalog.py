@@ -18,13 +18,13 @@ from mmsearch.errors import (
     LibraryNotFoundError,
     StorageError,
 )
+from mmsearch.filters import Filters
 from mmsearch.storage.catalog import Catalog
 from mmsearch.storage.changes import Copy, FailedFile, Move, Touch
 from mmsearch.storage.connection import connect
 from mmsearch.types import (
     EncoderRecord,
     Failure,
-    Filters,
     KnownFile,
     MediaInfo,
     Modality,

@@ -14,9 +14,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from mmsearch.filters import Filters
 from mmsearch.storage.catalog import Catalog
 from mmsearch.storage.changes import UNFINISHED_NS, Completion, Copy, FailedFile, Move, Part, Touch
-from mmsearch.types import Collection, Filters, KnownFile, MediaInfo, Modality, NewItem
+from mmsearch.types import Collection, KnownFile, MediaInfo, Modality, NewItem
 from tests.storage.full_text import check_full_text
 from tests.storage.making import OTHER_RECORD, RECORD, content_hash, mixed_segment
 

@@ -11,11 +11,12 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import StaticPool
 
 from mmsearch.errors import LibraryDamagedError, LibraryTooNewError, StorageError
+from mmsearch.filters import Filters
 from mmsearch.storage import migrations
 from mmsearch.storage.catalog import Catalog
 from mmsearch.storage.connection import connect
 from mmsearch.storage.models import metadata
-from mmsearch.types import Filters, Modality
+from mmsearch.types import Modality
 from tests.storage.full_text import check_full_text
 from tests.storage.making import image_source, library_with, new_item
 from tests.storage.old_libraries import FOLDER, contents, fill

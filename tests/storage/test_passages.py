@@ -5,10 +5,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from mmsearch.filters import Filters
 from mmsearch.storage import passages
 from mmsearch.storage.catalog import Catalog
 from mmsearch.storage.changes import Copy, Move
-from mmsearch.types import Filters, Modality, NewItem, NewSegment, Root
+from mmsearch.types import Modality, NewItem, NewSegment, Root
 from tests.storage.full_text import check_full_text
 from tests.storage.making import new_item
 
