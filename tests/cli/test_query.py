@@ -33,6 +33,8 @@ KEYS = [
     "matched",
     "retrieval_score",
     "others",
+    "key",
+    "metadata",
 ]
 
 
