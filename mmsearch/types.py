@@ -47,7 +47,9 @@ __all__ = [
 ]
 
 # What all segments of an item share.
-_OF_ITEM = ("rank", "path", "modality", "item_id", "others", "key", "metadata")
+_OF_ITEM = ("rank", "path", "modality", "item_id", "others", "key", "metadata", "duplicates", "group")
+# What is told of a near-duplicate that is folded under a better hit.
+_OF_DUPLICATE = ("path", "modality", "score", "relevance", "item_id", "segment_id", "key", "metadata")
 
 Stage = Literal["vector", "fused", "rerank", "text", "filter"]
 
@@ -397,6 +399,8 @@ class Hit:
         retrieval_score: Where a reranker ranked it, the score of the stage before.
         key: Of an item that was added through the API.
         metadata: The same.
+        duplicates: Less good hits that are near-duplicates of this one, folded under it, with its rank.
+        group: The name of the group that it stands in, where hits were grouped.
     """
 
     rank: int
@@ -418,10 +422,12 @@ class Hit:
     retrieval_score: float | None = None
     key: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    duplicates: tuple[Hit, ...] = ()
+    group: str | None = None
 
     def unfolded(self) -> tuple[Hit, ...]:
         """The hit and its other segments as hits of their own, best first."""
-        return (dataclasses.replace(self, others=()), *self.others)
+        return (dataclasses.replace(self, others=(), duplicates=()), *self.others)
 
     def to_dict(self) -> dict[str, Any]:
         """The hit as plain JSON values, in the stable order that scripts rely on."""
@@ -440,6 +446,8 @@ class Hit:
             "others": [other._as_other() for other in self.others],
             "key": self.key,
             "metadata": dict(self.metadata),
+            "duplicates": [copy._as_duplicate() for copy in self.duplicates],
+            "group": self.group,
         }
 
     def _place(self) -> dict[str, Any]:
@@ -455,6 +463,10 @@ class Hit:
     def _as_other(self) -> dict[str, Any]:
         whole = self.to_dict()
         return {name: whole[name] for name in whole if name not in _OF_ITEM}
+
+    def _as_duplicate(self) -> dict[str, Any]:
+        whole = self.to_dict()
+        return {name: whole[name] for name in _OF_DUPLICATE}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

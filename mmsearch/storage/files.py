@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
+from mmsearch.storage.copies import content_hashes, copies, items_of
 from mmsearch.storage.roots import locate
 from mmsearch.storage.session import Session
 from mmsearch.types import Failure, KnownFile, Root
@@ -105,6 +106,18 @@ class FileReader:
         """The items with that content."""
         found = self._session.rows("SELECT id FROM items WHERE content_hash = ? ORDER BY id", (content_hash,))
         return [item_id for (item_id,) in found]
+
+    def content_hashes(self, item_ids: Iterable[int]) -> dict[int, bytes]:
+        """Item ids -> what identifies their content, of those with a file that was read as a whole."""
+        return content_hashes(self._session, item_ids)
+
+    def copies(self) -> list[tuple[int, ...]]:
+        """Groups of items whose content is the same, each in the order of their ids."""
+        return copies(self._session)
+
+    def items_of(self, segment_ids: Iterable[int]) -> dict[int, int]:
+        """Segment ids -> the items that they belong to; those that are gone are absent."""
+        return items_of(self._session, segment_ids)
 
     def failures(self) -> list[Failure]:
         """The files that are remembered as unreadable."""

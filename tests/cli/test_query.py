@@ -35,6 +35,8 @@ KEYS = [
     "others",
     "key",
     "metadata",
+    "duplicates",
+    "group",
 ]
 
 

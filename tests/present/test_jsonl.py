@@ -19,7 +19,7 @@ def test_a_hit_is_written_in_the_form_that_scripts_rely_on() -> None:
         '{"rank": 1, "path": "/abs/path.jpg", "modality": "image", "score": 0.31, "relevance": 0.93, "stage": "vector",'
         ' "start_ms": null, "end_ms": null, "text": null, "item_id": 12, "segment_id": 34, "start_char": null,'
         ' "end_char": null, "page": null, "matched": "image", "retrieval_score": null,'
-        ' "others": [], "key": null, "metadata": {}}'
+        ' "others": [], "key": null, "metadata": {}, "duplicates": [], "group": null}'
     )
 
 
