@@ -136,7 +136,17 @@ def _item_row(item_id: int, item: NewItem) -> dict[str, Any]:
         "metadata": json.dumps(dict(item.metadata)) if item.metadata else None,
         "sidecars": item.sidecars,
         "complete": int(item.complete),
+        "notes": stored_text(_words_of(item.metadata)) if item.metadata else None,
     }
+
+
+def _words_of(metadata: Any) -> str:
+    """The values of metadata, however deep, as words for full text."""
+    if isinstance(metadata, Mapping):
+        return " ".join(map(_words_of, metadata.values()))
+    if isinstance(metadata, list | tuple):
+        return " ".join(map(_words_of, metadata))
+    return "" if metadata is None else str(metadata)
 
 
 def _info_values(info: MediaInfo) -> dict[str, Any]:

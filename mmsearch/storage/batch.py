@@ -18,7 +18,7 @@ __all__ = [
     "add_failures",
     "copy_items",
     "forget_failures",
-    "index_passages",
+    "index_texts",
     "move_items",
     "remove_items",
     "touch_items",
@@ -105,9 +105,10 @@ def forget_failures(connection: Connection, places: Iterable[tuple[int, str]]) -
     sql.FORGET.run(connection, [place_of(root_id, path) for root_id, path in places])
 
 
-def index_passages(connection: Connection, after_segment_id: int) -> None:
-    """Enter the texts of new segments into full-text search, at the end of the batch that added them."""
+def index_texts(connection: Connection, after_item_id: int, after_segment_id: int) -> None:
+    """Enter what is written in and about new items into full-text search, at the end of the batch that added them."""
     connection.execute(sql.INDEX_PASSAGES, {"after": after_segment_id})
+    connection.execute(sql.INDEX_WORDS, {"after": after_item_id})
 
 
 def _segments_of(connection: Connection, item_ids: Iterable[int]) -> dict[int, list[int]]:

@@ -203,7 +203,7 @@ class Catalog(CatalogReader):
         from mmsearch.storage.values import last_id
 
         with self._writing().transaction() as connection:
-            last_segment = last_id(connection, "segments")
+            last_item, last_segment = last_id(connection, "items"), last_id(connection, "segments")
             batch.remove_items(connection, removed)
             batch.forget_failures(connection, forgotten)
             batch.move_items(connection, moves)
@@ -213,7 +213,7 @@ class Catalog(CatalogReader):
             ids += additions.add_parts(connection, self.path, parts)
             additions.complete_items(connection, completed)
             batch.add_failures(connection, failures)
-            batch.index_passages(connection, last_segment)
+            batch.index_texts(connection, last_item, last_segment)
         if copied is not None:
             copied.update(pairs)
         return ids

@@ -144,7 +144,44 @@ _SECOND = (
     END""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND)
+# The last part of a root's path, for which SQLite has no function: the path without all up to its last slash.
+_ROOT_NAME = """(SELECT replace(path, rtrim(path, replace(path, '/', '')), '')
+    FROM (SELECT CAST(roots.path AS TEXT) AS path FROM roots WHERE roots.id = {row}.root_id))"""
+_WORDS = f"""coalesce({_ROOT_NAME} || '/', '') || CAST({{row}}.path AS TEXT) AS place,
+    coalesce({{row}}.camera, '') || ' ' || coalesce(substr({{row}}.taken_at, 1, 7), '') AS origin,
+    coalesce({{row}}.key, '') || ' ' || coalesce({{row}}.notes, '') AS notes"""
+_TAKE_OUT = f"""INSERT INTO about (about, rowid, place, origin, notes)
+    SELECT 'delete', OLD.id, {_WORDS.format(row="OLD")}"""
+
+# What files are called and where they lie, their cameras and metadata, for full text; and indexes for filters.
+_THIRD = (
+    "ALTER TABLE items ADD COLUMN notes TEXT",
+    """UPDATE items SET notes = (SELECT group_concat(atom, ' ') FROM json_tree(items.metadata) WHERE atom IS NOT NULL)
+        WHERE metadata IS NOT NULL""",
+    "CREATE INDEX items_by_mtime ON items (mtime_ns) WHERE taken_at IS NULL",
+    "CREATE INDEX items_by_size ON items (size_bytes)",
+    "CREATE INDEX items_by_width ON items (width) WHERE width IS NOT NULL",
+    "CREATE INDEX items_by_height ON items (height) WHERE height IS NOT NULL",
+    "CREATE INDEX items_by_duration ON items (duration_ms) WHERE duration_ms IS NOT NULL",
+    f"CREATE VIEW item_words AS SELECT items.id, {_WORDS.format(row='items')} FROM items",
+    """CREATE VIRTUAL TABLE about USING fts5(place, origin, notes,
+        content = 'item_words', content_rowid = 'id', tokenize = 'unicode61 remove_diacritics 2')""",
+    "INSERT INTO about (about) VALUES ('rebuild')",
+    # As with passages, what is added is entered once for each batch; only what moves is entered from a trigger.
+    f"""CREATE TRIGGER item_words_removed AFTER DELETE ON items
+        WHEN EXISTS (SELECT 1 FROM about_docsize WHERE id = OLD.id) BEGIN
+        {_TAKE_OUT};
+    END""",
+    f"""CREATE TRIGGER item_words_changed AFTER UPDATE OF root_id, path, key, camera, taken_at, notes ON items
+        WHEN (OLD.root_id IS NOT NEW.root_id OR OLD.path IS NOT NEW.path OR OLD.key IS NOT NEW.key
+            OR OLD.camera IS NOT NEW.camera OR OLD.taken_at IS NOT NEW.taken_at OR OLD.notes IS NOT NEW.notes)
+            AND EXISTS (SELECT 1 FROM about_docsize WHERE id = OLD.id) BEGIN
+        {_TAKE_OUT};
+        INSERT INTO about (rowid, place, origin, notes) SELECT NEW.id, {_WORDS.format(row="NEW")};
+    END""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD)
 
 
 def current_version() -> int:

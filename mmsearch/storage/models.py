@@ -81,6 +81,7 @@ items = Table(
     Column("metadata", Text),
     Column("sidecars", Integer, nullable=False, server_default="0"),
     Column("complete", Integer, nullable=False, server_default="1"),
+    Column("notes", Text),
     UniqueConstraint("root_id", "path"),
     sqlite_autoincrement=True,
 )

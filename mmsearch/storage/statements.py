@@ -43,6 +43,7 @@ __all__ = [
     "FORGET_OF_ITEM",
     "GROWING",
     "INDEX_PASSAGES",
+    "INDEX_WORDS",
     "LAST_ID",
     "LIFT",
     "PUT",
@@ -160,4 +161,7 @@ COLLECTION_KEY = text("SELECT id FROM collections WHERE encoder = :encoder AND m
 LAST_ID = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
 INDEX_PASSAGES = text(
     "INSERT INTO passages (rowid, text) SELECT id, text FROM segments WHERE id > :after AND text IS NOT NULL"
+)
+INDEX_WORDS = text(
+    "INSERT INTO about (rowid, place, origin, notes) SELECT id, place, origin, notes FROM item_words WHERE id > :after"
 )

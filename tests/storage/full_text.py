@@ -25,3 +25,9 @@ def check_full_text(library: Path) -> None:
         connection.execute(words.format(1, "temp, fresh"))
         kept, made = (connection.execute(f"SELECT * FROM words{number}").fetchall() for number in (0, 1))
         assert kept == made
+        connection.execute("INSERT INTO about (about, rank) VALUES ('integrity-check', 1)")
+        connection.rollback()
+        assert (
+            connection.execute("SELECT id FROM about_docsize ORDER BY id").fetchall()
+            == connection.execute("SELECT id FROM items ORDER BY id").fetchall()
+        )

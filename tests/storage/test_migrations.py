@@ -116,7 +116,7 @@ def _described(connection: sqlite3.Connection) -> dict[str, object]:
     described: dict[str, object] = {}
     tables = connection.execute(
         "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name != 'sqlite_sequence'"
-        " AND name NOT LIKE 'passages%'"  # full text, which is SQLite's own affair
+        " AND name NOT LIKE 'passages%' AND name NOT LIKE 'about%'"  # full text, which is SQLite's own affair
     )
     for table, statement in tables.fetchall():
         columns = connection.execute(
