@@ -1,4 +1,4 @@
-"""Full-text search: the user's words in, segments that hold some of them out, best first."""
+"""Full-text search: the user's words in; segments that hold some of them, or items that are called so, out."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch.filters import Filters
 from mmsearch.storage.session import Session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["match_text", "terms_of"]
+    from mmsearch.storage.selection import Condition
+
+__all__ = ["match_items", "match_text", "phrase", "terms_of"]
 
 # A whole document may be the query; its first words say what it is about.
 MOST_TERMS = 64
@@ -26,25 +27,39 @@ MANY_TEXTS = 10_000
 _TERM = re.compile(r'"([^"]*)"|([^\s",;:!?()\[\]{}<>|/\\*^~+=“”„«»…、。，]+)')
 
 
-def match_text(session: Session, query: str, k: int, filters: Filters) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def match_text(
+    session: Session, query: str, k: int, condition: Condition | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Find the k segments that match best; see `CatalogReader.match_text`."""
+    return _match(session, "passages", "JOIN segments s ON s.id = passages.rowid", query, k, condition)
+
+
+def match_items(
+    session: Session, query: str, k: int, condition: Condition | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Find the k items that match best; see `CatalogReader.match_items`."""
+    # An item passes with any of its segments, and it need not have any.
+    join = "LEFT JOIN segments s ON s.item_id = about.rowid"
+    return _match(session, "about", join, query, k, condition)
+
+
+def _match(
+    session: Session, table: str, segments: str, query: str, k: int, condition: Condition | None
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     with session.snapshot():
-        wanted = " OR ".join(_telling(session, terms_of(query)))
-        if not wanted or (filters.modalities is not None and not filters.modalities):
+        wanted = " OR ".join(_telling(session, table, terms_of(query)))
+        if not wanted:
             return np.empty(0, np.int64), np.empty(0, np.float32)
-        join, values = "", [wanted]
-        if filters.modalities is not None:
-            names = sorted(modality.value for modality in filters.modalities)
-            among = ",".join("?" * len(names))
-            join = (
-                "JOIN segments s ON s.id = passages.rowid"
-                f" AND (s.modality IN ({among}) OR s.item_modality IN ({among}))"
-            )
-            values = [*names, *names, wanted]
+        join, where, values = "", "", []
+        if condition is not None:
+            item = "s.item_id" if table == "passages" else "about.rowid"
+            join = f"{segments} JOIN items i ON i.id = {item}"
+            where, values = f"AND ({condition.text})", list(condition.values)
         # FTS5 gives BM25 as numbers below zero, the best first (https://www.sqlite.org/fts5.html#the_bm25_function).
         rows: list[Any] = session.rows(
-            f"SELECT passages.rowid, -rank FROM passages {join} WHERE passages MATCH ? ORDER BY rank LIMIT ?",
-            [*values, k],
+            f"SELECT DISTINCT {table}.rowid, -rank FROM {table} {join} WHERE {table} MATCH ? {where}"
+            " ORDER BY rank LIMIT ?",
+            [wanted, *values, k],
         )
     ids, scores = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [])
     return np.array(ids, np.int64), np.array(scores, np.float32)
@@ -58,16 +73,22 @@ def terms_of(query: str) -> list[str]:
     return list(islice(terms.values(), MOST_TERMS))
 
 
-def _telling(session: Session, terms: list[str]) -> list[str]:
+def phrase(words: str) -> str:
+    """Words that stand side by side, as a string of FTS5 in which nothing has a meaning; empty where there is none."""
+    clean = words.replace("\0", " ").replace('"', " ").encode("utf-8", "replace").decode("utf-8")
+    return f'"{clean}"' if any(character.isalnum() for character in clean) else ""
+
+
+def _telling(session: Session, table: str, terms: list[str]) -> list[str]:
     """The terms without those in half of all texts or more, unless all are such.
 
     FTS5 gives them no weight beside others, and yet looks at every text that has one: "the" alone would take most of
     the time.
     """
-    ((texts,),) = session.rows("SELECT count(*) FROM passages_docsize")
+    ((texts,),) = session.rows(f"SELECT count(*) FROM {table}_docsize")
     if len(terms) < 2 or texts < MANY_TEXTS:
         return terms
-    count = "SELECT count(*) FROM passages WHERE passages MATCH ?"
+    count = f"SELECT count(*) FROM {table} WHERE {table} MATCH ?"
     return [term for term in terms if 2 * session.rows(count, (term,))[0][0] < texts] or terms
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mmsearch.protocols import VectorSource
+    from mmsearch.storage.selection import Selection
 
 __all__ = ["CatalogReader"]
 
@@ -71,9 +72,25 @@ class CatalogReader(FileReader):
         Raises:
             EncoderMismatchError: The library was not made with the encoder.
         """
-        from mmsearch.storage.source import select_segments
+        collection = Collection(encoder_id, modality)
+        if filters == Filters(filters.modalities):
+            from mmsearch.storage.source import select_segments
 
-        return select_segments(self._session, Collection(encoder_id, modality), filters)
+            return select_segments(self._session, collection, filters.modalities)
+        return self._selection(filters).segments(collection)
+
+    def passing_segments(self, segment_ids: Iterable[int], filters: Filters) -> NDArray[np.int64]:
+        """Those of some segments that pass the filters, sorted."""
+        return self._selection(filters).passing(segment_ids)
+
+    def select_items(self, filters: Filters, limit: int) -> list[int]:
+        """Ids of items that pass the filters, the newest first."""
+        return self._selection(filters).items(limit)
+
+    def _selection(self, filters: Filters) -> Selection:
+        from mmsearch.storage.selection import Selection
+
+        return Selection(self._session, filters, lambda: self._root_paths)
 
     def vectors(self, encoder_id: str, segment_ids: Iterable[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The vectors that an encoder gave these segments, of whichever modality, as far as they are there.
@@ -113,7 +130,21 @@ class CatalogReader(FileReader):
         """
         from mmsearch.storage.passages import match_text
 
-        return match_text(self._session, query, k, filters or Filters())
+        condition = self._selection(filters).condition if filters else None
+        return match_text(self._session, query, k, condition)
+
+    def match_items(
+        self, query: str, k: int, *, filters: Filters | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Full-text search in the names of files, folders and roots, cameras, keys and metadata, as `match_text`.
+
+        Returns:
+            Ids (n,) of at most k items, best first, and their BM25 scores (n,), higher is better.
+        """
+        from mmsearch.storage.passages import match_items
+
+        condition = self._selection(filters).condition if filters else None
+        return match_items(self._session, query, k, condition)
 
     # --- items and segments
 

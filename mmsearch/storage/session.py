@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class Session:
         self.library = library
         self._lock = threading.RLock()
         self._snapshots = 0
+        self._defined: set[str] = set()
 
     def close(self) -> None:
         """Close the connection."""
@@ -41,12 +42,25 @@ class Session:
         with self._lock, translated(self.library):
             return self._connection.execute(statement, values).fetchall()
 
-    def grouped_rows(self, statement: str, ids: Iterable[int]) -> Iterator[Any]:
-        """The rows of a statement that holds ``{ids}``, run once for each group of ids."""
+    def define(self, name: str, arguments: int, function: Callable[..., Any]) -> None:
+        """Let statements call a function of that name, whose result depends on its arguments alone."""
+        if name not in self._defined:
+            with self._lock, translated(self.library):
+                self._connection.create_function(name, arguments, function, deterministic=True)
+            self._defined.add(name)
+
+    def grouped_rows(self, statement: str, ids: Iterable[int], values: Sequence[Any] = ()) -> Iterator[Any]:
+        """The rows of a statement that holds ``{ids}``, run once for each group of ids.
+
+        Args:
+            statement: The ids come before all other parameters in it.
+            ids: Any number of them.
+            values: Of the other parameters.
+        """
         wanted = [int(id_) for id_ in ids]
         for start in range(0, len(wanted), GROUP):
             group = wanted[start : start + GROUP]
-            yield from self.rows(statement.format(ids=",".join("?" * len(group))), group)
+            yield from self.rows(statement.format(ids=",".join("?" * len(group))), [*group, *values])
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

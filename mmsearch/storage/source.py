@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch.filters import Filters
 from mmsearch.storage.encoders import dim_of
 from mmsearch.storage.session import Session
-from mmsearch.types import Collection, Watermark
+from mmsearch.types import Collection, Modality, Watermark
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,17 +104,19 @@ def vectors_of(session: Session, encoder_id: str, ids: Iterable[int]) -> tuple[N
     return _fetch(session, keys, dim, ids)
 
 
-def select_segments(session: Session, collection: Collection, filters: Filters) -> NDArray[np.int64]:
-    """Sorted ids of the segments of a collection that pass the filters."""
+def select_segments(
+    session: Session, collection: Collection, modalities: frozenset[Modality] | None
+) -> NDArray[np.int64]:
+    """Sorted ids of the segments of a collection that are, or whose items are, of some modalities; of all when None."""
     dim_of(session, collection.encoder_id)
     key = _key_of(session, collection)
     if key is None:
         return np.empty(0, np.int64)
-    if filters.modalities is None or collection.modality in filters.modalities:
+    if modalities is None or collection.modality in modalities:
         rows = session.rows("SELECT segment_id FROM vectors WHERE collection_id = ? ORDER BY segment_id", (key,))
     else:
         # Only through their items can they pass, and few segments are of another modality than their item.
-        wanted = sorted(modality.value for modality in filters.modalities)
+        wanted = sorted(modality.value for modality in modalities)
         rows = session.rows(
             "SELECT v.segment_id FROM segments s CROSS JOIN vectors v"
             f" WHERE s.modality = ? AND s.item_modality IN ({','.join('?' * len(wanted))})"
