@@ -179,6 +179,12 @@ _THIRD = (
         {_TAKE_OUT};
         INSERT INTO about (rowid, place, origin, notes) SELECT NEW.id, {_WORDS.format(row="NEW")};
     END""",
+    # What was known of an item and is otherwise now: whoever keeps facts of items reads those again.
+    "CREATE TABLE changes (id INTEGER PRIMARY KEY AUTOINCREMENT, item_id INTEGER NOT NULL)",
+    """CREATE TRIGGER item_changed AFTER UPDATE OF modality, size_bytes, mtime_ns, width, height, taken_at, camera,
+        latitude, longitude, duration_ms ON items BEGIN
+        INSERT INTO changes (item_id) VALUES (NEW.id);
+    END""",
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from sqlalchemy import Column, Float, ForeignKey, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
 
 __all__ = [
+    "changes",
     "collections",
     "encoders",
     "failures",
@@ -119,6 +120,14 @@ removals = Table(
     Column("id", Integer, primary_key=True),
     Column("segment_id", Integer, nullable=False),
     Column("collection_id", Integer, ForeignKey("collections.id")),
+    sqlite_autoincrement=True,
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("item_id", Integer, nullable=False),
     sqlite_autoincrement=True,
 )
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mmsearch.protocols import VectorSource
+    from mmsearch.storage.facts import FactTable
     from mmsearch.storage.selection import Selection
 
 __all__ = ["CatalogReader"]
@@ -87,8 +88,15 @@ class CatalogReader(FileReader):
         """Ids of items that pass the filters, the newest first."""
         return self._selection(filters).items(limit)
 
+    def fact_table(self, encoder_id: str, modality: Modality) -> FactTable:
+        """What a process that filters again and again keeps of a collection; it reads nothing yet."""
+        from mmsearch.storage.facts import FactTable
+
+        return FactTable(self._session, Collection(encoder_id, modality))
+
     def _selection(self, filters: Filters) -> Selection:
-        from mmsearch.storage.selection import Selection
+        from mmsearch.storage.facts import FactTable
+    from mmsearch.storage.selection import Selection
 
         return Selection(self._session, filters, lambda: self._root_paths)
 

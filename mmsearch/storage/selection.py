@@ -20,7 +20,7 @@ from mmsearch.types import Collection, Modality
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Condition", "Selection"]
+__all__ = ["Condition", "Selection", "nanoseconds"]
 
 # Kilometres of a degree of latitude; a degree of longitude has as many at the equator.
 _KM_PER_DEGREE = 111.195
@@ -203,7 +203,7 @@ def _times(after: datetime | None, before: datetime | None) -> Iterator[Conditio
         if moment is not None:
             local = moment if moment.tzinfo is None else moment.astimezone().replace(tzinfo=None)
             taken.append(Condition(f"i.taken_at {sign} ?", (local.isoformat(),)))
-            changed.append(Condition(f"i.mtime_ns {sign} ?", (_nanoseconds(moment),)))
+            changed.append(Condition(f"i.mtime_ns {sign} ?", (nanoseconds(moment),)))
     yield Condition.any_of(
         [
             Condition.all_of([Condition("i.taken_at IS NOT NULL"), *taken]),
@@ -212,7 +212,7 @@ def _times(after: datetime | None, before: datetime | None) -> Iterator[Conditio
     )
 
 
-def _nanoseconds(moment: datetime) -> int:
+def nanoseconds(moment: datetime) -> int:
     """Since the epoch; a moment without a zone is one of local time, which is what people mean."""
     try:
         seconds = moment.timestamp()

@@ -42,6 +42,14 @@ class Session:
         with self._lock, translated(self.library):
             return self._connection.execute(statement, values).fetchall()
 
+    def streamed(self, statement: str, values: Sequence[Any] = ()) -> Iterator[Any]:
+        """The rows of one statement, fetched as they are taken: for more than should be held at once.
+
+        To be used inside `snapshot`, by one thread.
+        """
+        with translated(self.library):
+            yield from self._connection.execute(statement, values)
+
     def define(self, name: str, arguments: int, function: Callable[..., Any]) -> None:
         """Let statements call a function of that name, whose result depends on its arguments alone."""
         if name not in self._defined:

@@ -138,9 +138,12 @@ def _fetch(
     session: Session, keys: Sequence[int], dim: int, ids: Iterable[int]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     # A set, since np.unique would import NumPy's masked arrays, which costs a cold query 10 ms.
-    wanted = sorted(set(np.fromiter(ids, np.int64).tolist()))
-    found = session.grouped_rows(_AMONG.format(keys=",".join(map(str, keys))), wanted)
-    return _arrays(sorted(found, key=itemgetter(0)), dim)
+    wanted = np.sort(np.fromiter(ids, np.int64) if not isinstance(ids, np.ndarray) else ids.astype(np.int64))
+    wanted = wanted[np.diff(wanted, prepend=wanted[:1] - 1) > 0]
+    found = list(session.grouped_rows(_AMONG.format(keys=",".join(map(str, keys))), wanted.tolist()))
+    if len(keys) > 1:
+        found.sort(key=itemgetter(0))  # of one collection they come in order
+    return _arrays(found, dim)
 
 
 def _arrays(rows: Sequence[Any], dim: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
