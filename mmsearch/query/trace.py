@@ -79,8 +79,12 @@ class Trace:
         ]
         heading = ("step", "where", "left", "time", "how")
         widths = [max(len(row[column]) for row in [heading, *rows]) for column in range(4)]
-        for row in [heading, *rows]:
-            name, where, left, taken = row[:4]
-            yield (
-                f"{name:<{widths[0]}}  {where:<{widths[1]}}  {left:>{widths[2]}}  {taken:>{widths[3]}}  {row[4]}".rstrip()
+        for name, where, left, taken, how in [heading, *rows]:
+            cells = (
+                f"{name:<{widths[0]}}",
+                f"{where:<{widths[1]}}",
+                f"{left:>{widths[2]}}",
+                f"{taken:>{widths[3]}}",
+                how,
             )
+            yield "  ".join(cells).rstrip()

@@ -95,8 +95,7 @@ class CatalogReader(FileReader):
         return FactTable(self._session, Collection(encoder_id, modality))
 
     def _selection(self, filters: Filters) -> Selection:
-        from mmsearch.storage.facts import FactTable
-    from mmsearch.storage.selection import Selection
+        from mmsearch.storage.selection import Selection
 
         return Selection(self._session, filters, lambda: self._root_paths)
 
