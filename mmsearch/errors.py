@@ -64,7 +64,61 @@ class UsageError(MmsearchError):
 
 
 class QueryError(UsageError):
-    """A query that cannot be read."""
+    """A query that cannot be read.
+
+    Args:
+        message: One sentence: what is wrong.
+        hint: What helps.
+        query: The whole query, where the place in it is known.
+        place: Where in it, first character and the one after the last.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        query: str | None = None,
+        place: tuple[int, int] = (0, 0),
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.query = query
+        self.place = place
+
+    @property
+    def pointer(self) -> tuple[str, str] | None:
+        """Two lines for people: the query, or what of it is around the place, and a line with ``^`` under the place."""
+        if self.query is None:
+            return None
+        start, end = self.place
+        first, last = max(0, start - _AROUND), min(len(self.query), max(end, start + 1) + _AROUND)
+        lead = "\N{HORIZONTAL ELLIPSIS}" if first > 0 else ""
+        trail = "\N{HORIZONTAL ELLIPSIS}" if last < len(self.query) else ""
+        before = lead + _shown(self.query[first:start])
+        under = _shown(self.query[start : min(end, last)])
+        rest = _shown(self.query[start:last]) + trail
+        return f"  {before}{rest}", "  " + " " * _cells(before) + "^" * max(1, _cells(under))
+
+    def __str__(self) -> str:
+        if self.pointer is None:
+            return super().__str__()
+        return "\n".join([self.message, *self.pointer, *filter(None, [self.hint])])
+
+
+# Characters of a long query that are shown on either side of the place.
+_AROUND = 60
+
+
+def _shown(text: str) -> str:
+    """A text of which every character takes the cells that it is counted with."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _cells(text: str) -> int:
+    import unicodedata
+
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)
 
 
 class LibraryError(MmsearchError):

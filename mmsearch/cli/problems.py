@@ -66,6 +66,9 @@ def report(error: BaseException) -> int:
         traceback.print_exception(error)
     problem = problem_of(error)
     note(f"mmsearch: {printable(problem.sentence)}")
+    if isinstance(error, errors.QueryError):
+        for line in error.pointer or ():
+            note(printable(line))
     if problem.hint:
         note(printable(problem.hint))
     return problem.exit_code
