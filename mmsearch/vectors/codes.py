@@ -27,6 +27,18 @@ class Codes(Protocol):
     def scorer(self, query: NDArray[np.float32]) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
         """A function from codes (n, code_bytes) to the inner products (n,) of a query (dim,) with the residuals."""
 
+    def weights(self, queries: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Weights (m, any) of queries (m, dim), and constants (m,).
+
+        The inner product of a query with a residual is that of its weights with the `widened` code, plus its constant.
+        """
+
+    def widened(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Codes (n, code_bytes) as numbers (n, any) that weights are multiplied with."""
+
+    def error(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The standard error (m,) of a code's inner product with queries (m, dim); inf where it is not known."""
+
 
 class ScalarCodes:
     """One byte for each dimension: ``low + (code + 0.5) / 255 * span``, as FAISS's 8-bit scalar quantizer has it."""
@@ -62,6 +74,20 @@ class ScalarCodes:
 
         return score
 
+    def weights(self, queries: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See `Codes.weights`."""
+        weights = queries * self._span / np.float32(255)
+        return weights, queries @ self._low + weights.sum(axis=1) / 2
+
+    def widened(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `Codes.widened`: (n, dim)."""
+        return codes.astype(np.float32)
+
+    def error(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Codes.error`: rounding spreads evenly over a step of each dimension."""
+        step = self._span / np.float32(255)
+        return np.asarray(np.sqrt(np.square(queries * step).sum(axis=1) / np.float32(12)))
+
 
 class ProductCodes:
     """One byte for each of M parts of a vector: the nearest of 256 centroids (Jégou et al., TPAMI 2011)."""
@@ -88,3 +114,16 @@ class ProductCodes:
             return np.asarray(table[codes + first].sum(axis=1, dtype=np.float32))
 
         return score
+
+    def weights(self, queries: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See `Codes.weights`."""
+        return queries, np.zeros(len(queries), dtype=np.float32)
+
+    def widened(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `Codes.widened`: (n, dim)."""
+        parts = np.arange(len(self._centroids))
+        return np.asarray(self._centroids[parts, codes].reshape(len(codes), -1))
+
+    def error(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Codes.error`."""
+        return np.full(len(queries), np.inf, dtype=np.float32)

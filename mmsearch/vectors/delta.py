@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from mmsearch.protocols import VectorSource
     from mmsearch.vectors.snapshot import Snapshot
 
-__all__ = ["Delta"]
+__all__ = ["Delta", "DeltaView"]
 
 # Bytes of vectors that a delta keeps between searches; what goes beyond is read again by every search.
 _KEPT_BYTES = 64 << 20
@@ -51,39 +52,51 @@ class Delta:
             and not (same_log and (state.count < self._state.count))
         )
 
-    def search(
-        self,
-        source: VectorSource,
-        state: Watermark,
-        queries: NDArray[np.float32],
-        k: int,
-        *,
-        allowed: NDArray[np.int64] | None,
-    ) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Read what is new, then search it exactly; `state` was taken before anything else was read from `source`.
+    def at(self, source: VectorSource, state: Watermark) -> DeltaView:
+        """Read what is new, for one thread at a time; `state` was taken before anything else was read from `source`.
 
         Returns:
-            Pairs of ids (m, k) and scores (m, k), best first, of disjoint sets of vectors.
+            What any thread may search, which does not change any more.
         """
-        if self._all_kept and state == self._state:
-            return [self._kept.search(queries, k, allowed=allowed)]
-        if state.last_removal_id != self._state.last_removal_id:
-            lost = source.removed_since(self._state.last_removal_id)
-            self.removed = distinct(np.concatenate([self.removed, lost]))
-            self._kept.remove(self.removed)
-        room = _KEPT_BYTES // (2 * self._dim)
-        self._all_kept = True
-        best = []
-        for ids, vectors in source.read(self._last_id):
-            if self._all_kept and len(self._kept) + len(ids) <= room:
+        if not (self._all_kept and state == self._state):
+            if state.last_removal_id != self._state.last_removal_id:
+                lost = source.removed_since(self._state.last_removal_id)
+                self.removed = distinct(np.concatenate([self.removed, lost]))
+                self._kept.remove(self.removed)
+            room = _KEPT_BYTES // (2 * self._dim)
+            self._all_kept = True
+            for ids, vectors in source.read(self._last_id):
+                if len(self._kept) + len(ids) > room:
+                    self._all_kept = False
+                    break
                 self._kept.add(ids, vectors)
                 self._last_id = int(ids[-1])
-                continue
-            self._all_kept = False
-            batch = ExactIndex(self._dim)
+            self._state = state
+        kept = ExactIndex(self._dim, self._kept.ids, self._kept.halves)
+        return DeltaView(kept, self.removed, None if self._all_kept else self._last_id)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeltaView:
+    """A delta at one moment.
+
+    Attributes:
+        kept: New vectors that are held.
+        removed: Ids that are gone since the watermark.
+        beyond: Vectors after that id are not held, but read by every search; None where all are.
+    """
+
+    kept: ExactIndex
+    removed: NDArray[np.int64]
+    beyond: int | None
+
+    def search(
+        self, source: VectorSource, queries: NDArray[np.float32], k: int, *, allowed: NDArray[np.int64] | None
+    ) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Search the new vectors exactly: pairs of ids (m, k) and scores (m, k), of disjoint sets of vectors."""
+        found = [self.kept.search(queries, k, allowed=allowed)]
+        for ids, vectors in source.read(self.beyond) if self.beyond is not None else ():
+            batch = ExactIndex(self.kept.dim)
             batch.add(ids, vectors)
-            best.append(batch.search(queries, k, allowed=allowed))
-            best = [merge_hits(best, k)]
-        self._state = state
-        best.append(self._kept.search(queries, k, allowed=allowed))
-        return best
+            found = [merge_hits([*found, batch.search(queries, k, allowed=allowed)], k)]
+        return found

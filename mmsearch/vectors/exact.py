@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmsearch.config import processors
+from mmsearch.vectors.blas import one_thread
 from mmsearch.vectors.halves import HALF_SCALE, to_halves, widen
 from mmsearch.vectors.hits import best_first, check_queries, contains, distinct, empty_hits, nearly_best
 
@@ -23,6 +26,8 @@ _HELD_SCORES = 1 << 22
 # float32 sums of a few hundred products are off by less than this for unit vectors; candidates within it are scored
 # again in float64, so that the order depends neither on the blocks nor on the BLAS.
 _SLACK = 1e-5
+# Queries that are taken through the vectors together; more go in portions, side by side.
+_TOGETHER = 256
 # Where more than this share of the rows is allowed, reading all in order is faster than picking them.
 _DENSE = 0.3
 
@@ -120,8 +125,24 @@ class ExactIndex:
             Ids (m, k) int64 and inner products (m, k) float32, best first, padded with id -1 and score -inf.
         """
         queries = check_queries(queries, self._dim, k)
-        found_ids, found_scores = empty_hits(len(queries), k)
         rows = self._rows(allowed, excluded)
+        if len(queries) <= _TOGETHER:
+            return self._search(queries, k, rows)
+        found_ids, found_scores = empty_hits(len(queries), k)
+
+        def work(low: int) -> None:
+            some = slice(low, low + _TOGETHER)
+            found_ids[some], found_scores[some] = self._search(queries[some], k, rows)
+
+        with one_thread(), ThreadPoolExecutor(processors(), "mmsearch-exact") as threads:
+            list(threads.map(work, range(0, len(queries), _TOGETHER)))
+        return found_ids, found_scores
+
+    def _search(
+        self, queries: NDArray[np.float32], k: int, rows: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Search among some rows, or all, with as many queries as are held together."""
+        found_ids, found_scores = empty_hits(len(queries), k)
         if len(self) == 0 or len(queries) == 0 or (rows is not None and len(rows) == 0):
             return found_ids, found_scores
         flags = None

@@ -13,7 +13,7 @@ from mmsearch.vectors import gpu
 from mmsearch.vectors.codes import Codes, ProductCodes, ScalarCodes
 from mmsearch.vectors.faiss_import import load_faiss
 from mmsearch.vectors.faiss_lists import fill_lists, id_selector, map_lists
-from mmsearch.vectors.hits import NO_ID, best_first, check_queries, contains, empty_hits
+from mmsearch.vectors.hits import NO_ID, best_rows, check_queries, contains, empty_hits
 from mmsearch.vectors.inverted import InvertedFile, write_inverted
 
 if TYPE_CHECKING:
@@ -161,9 +161,7 @@ class FaissIndex:
         rows = np.arange(len(queries))
         while True:
             ids, scores = self._raw_search(queries[rows], k, nprobe, allowed, excluded)
-            for row, line, values in zip(rows, ids, scores, strict=True):
-                found = line != NO_ID
-                found_ids[row], found_scores[row] = best_first(line[found], values[found], k)
+            found_ids[rows], found_scores[rows] = best_rows(ids, scores, k)
             rows = rows[(ids == NO_ID).any(axis=1)]
             if len(rows) == 0 or nprobe >= lists:
                 return found_ids, found_scores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ _BATCH = 256
 # What FAISS's kernels can do at most.
 _MOST_HITS = 2048
 _MOST_LISTS = 2048
+_lock = threading.Lock()
 _copies: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
@@ -68,20 +70,22 @@ def search(
     """
     if len(queries) < _BATCH or k > _MOST_HITS or nprobe > _MOST_LISTS or count() == 0:
         return None
-    if index not in _copies:
-        _copies[index] = _copy(index)
-    copied = _copies[index]
-    if copied is None:
-        return None
-    try:
-        copied.nprobe = nprobe
-        scores, ids = copied.search(queries, k)
-    except RuntimeError:
-        _copies[index] = None
-        return None
+    with _lock:  # FAISS's objects of a GPU are for one thread at a time
+        if index not in _copies:
+            _copies[index] = _copy(index)
+        copied = _copies[index]
+        if copied is None:
+            return None
+        try:
+            copied.nprobe = nprobe
+            scores, ids = copied.search(queries, k)
+        except RuntimeError:
+            _copies[index] = None
+            return None
     return ids, scores
 
 
 def forget(index: Any) -> None:
     """Drop the copy of an index that is about to change."""
-    _copies.pop(index, None)
+    with _lock:
+        _copies.pop(index, None)

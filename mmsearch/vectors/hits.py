@@ -15,6 +15,7 @@ __all__ = [
     "NO_ID",
     "Members",
     "best_first",
+    "best_rows",
     "check_queries",
     "contains",
     "distinct",
@@ -68,17 +69,32 @@ def best_first(
     return out_ids[0], out_scores[0]
 
 
+def best_rows(
+    ids: NDArray[np.int64], scores: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The k best of many queries, (m, any) -> (m, k): as `best_first`, leaving out what has no id or scores -inf."""
+    m, width = ids.shape
+    scores = np.where(ids == NO_ID, np.float32(-np.inf), scores)
+    if m == 1:
+        there = scores[0] > -np.inf
+        line_ids, line_scores = best_first(ids[0][there], scores[0][there], k)
+        return line_ids[None], line_scores[None]
+    order = np.lexsort((ids, -scores), axis=1)[:, :k]
+    out_ids, out_scores = empty_hits(m, k)
+    if width:
+        out_ids[:, : order.shape[1]] = np.take_along_axis(ids, order, axis=1)
+        out_scores[:, : order.shape[1]] = np.take_along_axis(scores, order, axis=1)
+        out_ids[out_scores == -np.inf] = NO_ID
+    return out_ids, out_scores
+
+
 def merge_hits(
     parts: Sequence[tuple[NDArray[np.int64], NDArray[np.float32]]], k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Join hits of disjoint sets of vectors, each (m, any), to the k best of each query, (m, k)."""
     ids = np.concatenate([part[0] for part in parts], axis=1)
     scores = np.concatenate([part[1] for part in parts], axis=1)
-    out_ids, out_scores = empty_hits(len(ids), k)
-    for row in range(len(ids)):
-        found = ids[row] != NO_ID
-        out_ids[row], out_scores[row] = best_first(ids[row][found], scores[row][found], k)
-    return out_ids, out_scores
+    return best_rows(ids, scores, k)
 
 
 def distinct(ids: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    Kept = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
 
 __all__ = ["NARROW", "InvertedFile", "write_inverted"]
 
@@ -126,22 +127,15 @@ class InvertedFile:
         """
         queries = check_queries(queries, self.dim, k)
         found_ids, found_scores = empty_hits(len(queries), k)
-        narrow, passes = None, None
-        excluded = None if excluded is None or len(excluded) == 0 else excluded
-        if allowed is not None:
-            if excluded is not None:
-                allowed = allowed[~contains(excluded, allowed)]
-            if len(allowed) <= NARROW:
-                narrow = allowed[contains(self.ids, allowed)]
-            else:
-                passes = Members(allowed)
+        narrow, kept = self.sieve(allowed, excluded)
+        wanted = self.wanted(k, nprobe, filtered=allowed is not None)
         for row, query in enumerate(queries):
             coarse = self.centroids @ query  # (nlist,)
             scorer = self.codes.scorer(query)
             if narrow is not None:
                 ids, scores = narrow, self._score(narrow, coarse, scorer)
             else:
-                visited = list(self._visit(coarse, scorer, nprobe, k, passes, excluded))
+                visited = list(self._visit(coarse, scorer, nprobe, wanted, kept))
                 if not visited:
                     continue
                 ids = np.concatenate([part[0] for part in visited])
@@ -150,29 +144,33 @@ class InvertedFile:
             found_ids[row], found_scores[row] = best_first(ids[best], scores[best], k)
         return found_ids, found_scores
 
+    def sieve(
+        self, allowed: NDArray[np.int64] | None, excluded: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.int64] | None, Kept | None]:
+        """Sorted ids to search among and to leave out -> the few to look up, or else what says which ids pass."""
+        excluded = None if excluded is None or len(excluded) == 0 else excluded
+        if allowed is None:
+            return None, None if excluded is None else lambda ids: ~contains(excluded, ids)
+        if excluded is not None:
+            allowed = allowed[~contains(excluded, allowed)]
+        if len(allowed) <= NARROW:
+            return allowed[contains(self.ids, allowed)], None
+        return None, Members(allowed)
+
+    def wanted(self, k: int, nprobe: int, *, filtered: bool) -> int:
+        """How many candidates a search goes on for beyond `nprobe` lists: with a filter, as many as without."""
+        return max(k * _SEEN_PER_HIT, nprobe * len(self) // max(1, len(self.sizes)) if filtered else 0)
+
     def _visit(
-        self,
-        coarse: NDArray[np.float32],
-        scorer: Scorer,
-        nprobe: int,
-        k: int,
-        passes: Members | None,
-        excluded: NDArray[np.int64] | None,
+        self, coarse: NDArray[np.float32], scorer: Scorer, nprobe: int, wanted: int, passes: Kept | None
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Yield ids and scores of lists from the nearest on, until as many candidates came as without a filter."""
-        wanted = k * _SEEN_PER_HIT
-        if passes is not None:
-            wanted = max(wanted, nprobe * len(self) // max(1, len(self.sizes)))
+        """Yield ids and scores of lists from the nearest on, until enough candidates came."""
         seen = 0
         for visits, number in enumerate(_nearest_first(coarse, nprobe)):
             if visits >= nprobe and seen >= wanted:
                 return
             ids, codes = self.content(number)
-            kept = None
-            if passes is not None:
-                kept = passes(ids)
-            elif excluded is not None:
-                kept = ~contains(excluded, ids)
+            kept = None if passes is None else passes(ids)
             if kept is not None and not kept.all():
                 ids, codes = ids[kept], codes[kept]
             if len(ids):
@@ -181,19 +179,23 @@ class InvertedFile:
 
     def _score(self, ids: NDArray[np.int64], coarse: NDArray[np.float32], scorer: Scorer) -> NDArray[np.float32]:
         """Scores of ids that are all here."""
+        scores = np.empty(len(ids), dtype=np.float32)
+        for low in range(0, len(ids), 1024):
+            numbers, codes = self.codes_of(ids[low : low + 1024])
+            scores[low : low + len(codes)] = scorer(codes) + coarse[numbers]
+        return scores
+
+    def codes_of(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """List numbers (n,) and codes (n, code_bytes) of ids that are all here."""
         places = self._places[np.searchsorted(self.ids, ids)].astype(np.int64)
         numbers = np.searchsorted(self._first, places, side="right") - 1
         width = self.codes.code_bytes
         starts = self._first[numbers] * (width + 8) + (places - self._first[numbers]) * width
-        scores = np.empty(len(ids), dtype=np.float32)
         if len(ids) == 0:
-            return scores
+            return numbers, np.empty((0, width), dtype=np.uint8)
         codes = np.lib.stride_tricks.sliding_window_view(self._lists, width)  # a code from every byte on
-        starts = np.clip(starts, 0, len(codes) - 1)  # a damaged place may not lead out of the file
-        for low in range(0, len(ids), 1024):
-            part = starts[low : low + 1024]
-            scores[low : low + len(part)] = scorer(codes[part])
-        return np.asarray(scores + coarse[numbers])
+        # A damaged place may not lead out of the file.
+        return np.minimum(numbers, len(self.sizes) - 1), codes[np.clip(starts, 0, len(codes) - 1)]
 
 
 def _nearest_first(coarse: NDArray[np.float32], nprobe: int) -> Iterator[int]:

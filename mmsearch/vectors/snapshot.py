@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from mmsearch.vectors import rule
+from mmsearch.vectors import gpu, rule
 from mmsearch.vectors.arrays import DamagedFileError, FileStamp, is_intact, read_arrays
-from mmsearch.vectors.exact import ExactIndex, exact_scores
-from mmsearch.vectors.halves import to_halves
-from mmsearch.vectors.hits import NO_ID, best_first, contains, distinct, empty_hits, merge_hits
+from mmsearch.vectors.exact import ExactIndex
+from mmsearch.vectors.hits import NO_ID, distinct, merge_hits
 from mmsearch.vectors.hnsw import HNSW_KIND, HnswIndex
 from mmsearch.vectors.inverted import NARROW, InvertedFile
+from mmsearch.vectors.listwise import search_listwise
+from mmsearch.vectors.rescoring import scored_again
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mmsearch.protocols import VectorSource
     from mmsearch.vectors.faiss_index import FaissIndex
     from mmsearch.vectors.manifest import Manifest
+    from mmsearch.vectors.rescoring import Fetch
 
 __all__ = ["InvertedMain", "Main", "Snapshot", "open_exact"]
 
@@ -28,8 +30,10 @@ __all__ = ["InvertedMain", "Main", "Snapshot", "open_exact"]
 # as NumPy, and uses all cores for a batch.
 _BATCH = 16
 _OFTEN = 64
-# Queries whose shortlists are scored again at a time.
-_RESCORED = 256
+# From so many queries at once, going through the lists with all of them together beats FAISS.
+_MANY = 256
+# Two codes' scores are off from each other by less than twice so many standard errors of one.
+_ERRORS = 5
 
 
 class Main(Protocol):
@@ -56,6 +60,7 @@ class InvertedMain:
         self.ids = file.ids
         self._nprobe = max(1, nprobe)
         self._faiss: FaissIndex | None = None
+        self._lock = threading.Lock()
         self._answered = 0
 
     def search(
@@ -71,12 +76,25 @@ class InvertedMain:
         often = len(queries) >= _BATCH or self._answered > _OFTEN
         if not often or (allowed is not None and len(allowed) <= NARROW):
             return self.file.search(queries, k, nprobe=self._nprobe, allowed=allowed, excluded=excluded)
-        if self._faiss is None:
-            from mmsearch.vectors.faiss_index import FaissIndex
+        if len(queries) >= _MANY and gpu.count() == 0:
+            return search_listwise(self.file, queries, k, nprobe=self._nprobe, allowed=allowed, excluded=excluded)
+        with self._lock:
+            if self._faiss is None:
+                from mmsearch.vectors.faiss_index import FaissIndex
 
-            self._faiss = FaissIndex.open(self.file)
-            self._faiss.nprobe = self._nprobe
+                opened = FaissIndex.open(self.file)
+                opened.nprobe = self._nprobe
+                self._faiss = opened
         return self._faiss.search(queries, k, allowed=allowed, excluded=excluded)
+
+    def contenders(
+        self, queries: NDArray[np.float32], ids: NDArray[np.int64], scores: NDArray[np.float32], k: int
+    ) -> NDArray[np.int64]:
+        """The ids (m, any) that can be among the k best by exact scores: those far below the k-th best cannot."""
+        if ids.shape[1] <= k:
+            return ids
+        floor = scores[:, k - 1] - 2 * _ERRORS * self.file.codes.error(queries)  # (m,)
+        return np.where(scores >= floor[:, None], ids, NO_ID)
 
 
 def open_exact(folder: Path, stamp: FileStamp, dim: int) -> tuple[ExactIndex, NDArray[np.int64]]:
@@ -138,35 +156,35 @@ class Snapshot:
 
     def search(
         self,
-        source: VectorSource,
+        fetch: Fetch,
         queries: NDArray[np.float32],
         k: int,
         *,
         allowed: NDArray[np.int64] | None,
         excluded: NDArray[np.int64],
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Find the k nearest of each query among the vectors of the files; scores are exact for every kind."""
+        """Find the k nearest of each query among the vectors of the files; scores are exact for every kind.
+
+        `fetch` gives the catalog's vectors, see `scored_again`.
+        """
         gone = distinct(np.concatenate([self.removed, excluded])) if len(self.removed) else excluded
         wanted = rule.shortlist(self.manifest.kind, k)
         hits = self.main.search(queries, wanted, allowed=allowed, excluded=gone)
         if isinstance(self.main, InvertedMain):
-            hits = _scored_again(source, queries, hits[0], k)
+            hits = self._scored_again(fetch, queries, hits, k)
         if len(self.tail) == 0:
             return hits
         return merge_hits([hits, self.tail.search(queries, k, allowed=allowed, excluded=excluded)], k)
 
-
-def _scored_again(
-    source: VectorSource, queries: NDArray[np.float32], ids: NDArray[np.int64], k: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The k best of each shortlist (m, any) by the catalog's own vectors; what is not there any more drops out."""
-    out_ids, out_scores = empty_hits(len(queries), k)
-    for low in range(0, len(queries), _RESCORED):
-        part = ids[low : low + _RESCORED]
-        known, vectors = source.fetch(distinct(part[part != NO_ID]))
-        halves = to_halves(vectors)
-        for row, line in enumerate(part, start=low):
-            line = line[contains(known, line)]
-            scores = exact_scores(queries[row], halves, np.searchsorted(known, line))
-            out_ids[row], out_scores[row] = best_first(line, scores, k)
-    return out_ids, out_scores
+    def _scored_again(
+        self, fetch: Fetch, queries: NDArray[np.float32], found: tuple[NDArray[np.int64], NDArray[np.float32]], k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The k best of shortlists of the main file, of which those that have a chance are looked up."""
+        assert isinstance(self.main, InvertedMain)
+        chosen = self.main.contenders(queries, *found, k)
+        ids, scores = scored_again(fetch, queries, chosen, k)
+        # What another process has removed in this moment leaves a place to one that seemed to have none.
+        short = np.flatnonzero((ids[:, -1] == NO_ID) & (chosen != found[0]).any(axis=1))
+        if len(short):
+            ids[short], scores[short] = scored_again(fetch, queries[short], found[0][short], k)
+        return ids, scores

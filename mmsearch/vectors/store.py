@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ from mmsearch.vectors.arrays import DamagedFileError
 from mmsearch.vectors.delta import Delta
 from mmsearch.vectors.hits import check_queries, merge_hits
 from mmsearch.vectors.manifest import MANIFEST_NAME, Manifest, folder_name, read_manifest
+from mmsearch.vectors.resident import Resident
 from mmsearch.vectors.sampling import SAMPLE_SIZE, Sampler
 from mmsearch.vectors.snapshot import Snapshot
 
@@ -32,7 +35,8 @@ class VectorStore:
     """The index files of one encoder, a cache of the catalog's vectors.
 
     A search is right at any moment, whatever the state of the files: what the catalog has gained since they were made
-    is searched exactly, what it has lost is left out, and files that are missing or damaged are done without.
+    is searched exactly, what it has lost is left out, and files that are missing or damaged are done without. Any
+    number of threads may search at once, also while another folds.
 
     Args:
         folder: Where the indexes of all encoders lie; this one gets a folder of its own below it.
@@ -47,11 +51,15 @@ class VectorStore:
         self._seen: tuple[int, ...] | None = None
         self._snapshot: Snapshot | None = None
         self._delta: Delta | None = None
+        self._resident = Resident(dim)
+        # Guards what changes between searches; searching itself goes on in any number of threads.
+        self._lock = threading.RLock()
 
     @property
     def manifest(self) -> Manifest | None:
         """What the files hold, or None where there are no usable ones."""
-        snapshot = self._current()
+        with self._lock:
+            snapshot = self._current()
         return None if snapshot is None else snapshot.manifest
 
     def search(
@@ -78,20 +86,31 @@ class VectorStore:
             StorageError: The catalog could not be read.
         """
         queries = check_queries(queries, self._dim, k)
-        state = source.watermark()
-        snapshot = self._usable(source, state)
-        delta = self._delta
-        if delta is None or not delta.continues(snapshot, state):
-            delta = self._delta = Delta(self._dim, None if snapshot is None else snapshot.manifest.watermark)
-        parts = delta.search(source, state, queries, k, allowed=allowed)
+        with self._lock:
+            # Of several threads each sees at least what those before it saw.
+            state = source.watermark()
+            snapshot = self._usable(state)
+            delta = self._delta
+            if delta is None or not delta.continues(snapshot, state):
+                delta = self._delta = Delta(self._dim, None if snapshot is None else snapshot.manifest.watermark)
+            view = delta.at(source, state)
+        parts = view.search(source, queries, k, allowed=allowed)
         if snapshot is not None:
-            parts.append(snapshot.search(source, queries, k, allowed=allowed, excluded=delta.removed))
+            fetch = partial(self._resident.fetch, source)
+            parts.append(snapshot.search(fetch, queries, k, allowed=allowed, excluded=view.removed))
         return merge_hits(parts, k)
+
+    def vectors(self, source: VectorSource, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
+        """Those of the sorted `ids` that exist now (n,), and their vectors (n, dim) in half precision.
+
+        A process that asks for a large part of them reads all into memory once, where they fit.
+        """
+        return self._resident.fetch(source, ids)
 
     def pending(self, source: VectorSource) -> int:
         """How many additions and removals of the catalog the files do not hold yet."""
         state = source.watermark()
-        snapshot = self._usable(source, state)
+        snapshot = self._usable(state)
         if snapshot is None:
             return state.count
         mark = snapshot.manifest.watermark
@@ -117,7 +136,7 @@ class VectorStore:
             Ids (n,) int64, ascending, and vectors (n, dim) float32.
         """
         sampler = Sampler(self._dim, n, seed)
-        snapshot = self._usable(source, source.watermark())
+        snapshot = self._usable(source.watermark())
         if snapshot is not None and snapshot.manifest.watermark.count:
             complete = snapshot.manifest.kind == "flat"
             found = snapshot.sample() if complete or (seed == 0 and n <= SAMPLE_SIZE) else None
@@ -152,9 +171,10 @@ class VectorStore:
         from mmsearch.vectors.fold import fold
 
         state = source.watermark()
-        snapshot = None if force else self._usable(source, state)
+        snapshot = None if force else self._usable(state)
         fold(self.folder, self._encoder_id, source, state, snapshot, kind=kind, progress=progress)
-        self._seen = None
+        with self._lock:
+            self._seen = None
         manifest = self.manifest
         assert manifest is not None
         return manifest
@@ -163,9 +183,10 @@ class VectorStore:
         """Bytes that the files take on disk."""
         return folder_bytes(self.folder)
 
-    def _usable(self, source: VectorSource, state: Watermark) -> Snapshot | None:
+    def _usable(self, state: Watermark) -> Snapshot | None:
         """The opened files, unless they cannot be of the catalog as it is now, such as after a restored backup."""
-        snapshot = self._current()
+        with self._lock:
+            snapshot = self._current()
         if snapshot is None:
             return None
         mark = snapshot.manifest.watermark

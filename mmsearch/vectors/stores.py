@@ -28,6 +28,5 @@ class VectorStores:
     def __call__(self, encoder: Encoder, modality: Modality) -> VectorStore:
         """The index of what an encoder made of segments of a modality."""
         name = Collection(encoder.id, modality).name
-        if name not in self._stores:
-            self._stores[name] = VectorStore(self._folder, name, encoder.dim)
-        return self._stores[name]
+        # Of two threads that come first, both get the same.
+        return self._stores.get(name) or self._stores.setdefault(name, VectorStore(self._folder, name, encoder.dim))

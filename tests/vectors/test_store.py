@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -355,7 +356,8 @@ def test_a_reader_of_the_former_files_goes_on_after_they_are_gone(tmp_path: Path
         snapshot = reader._snapshot
         store.fold(source, force=True, kind="flat")
         queries = clustered(40, DIM, seed=1)
-        found, _ = snapshot.search(source, queries, 5, allowed=None, excluded=np.empty(0, np.int64))
+        fetch = partial(reader._resident.fetch, source)
+        found, _ = snapshot.search(fetch, queries, 5, allowed=None, excluded=np.empty(0, np.int64))
         assert (found > 0).all()
 
 
