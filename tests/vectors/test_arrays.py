@@ -78,7 +78,7 @@ def test_a_cut_or_changed_file_is_noticed_or_readable_but_never_crashes(
         path.write_bytes(content)
         try:
             for array in read_arrays(path, stamp.size_bytes).arrays.values():
-                array.sum()
+                array.tobytes()
         except DamagedFileError:
             pass
     assert not is_intact(path.parent, stamp)

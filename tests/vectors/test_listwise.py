@@ -67,7 +67,7 @@ def test_hits_come_whenever_they_exist_however_far_they_lie(file: InvertedFile) 
 
 def test_the_order_of_scores_is_kept_also_below_zero(file: InvertedFile) -> None:
     queries = -clustered(30, DIM, seed=5)
-    ids, scores = search_listwise(file, queries, COUNT, nprobe=3)
+    _, scores = search_listwise(file, queries, COUNT, nprobe=3)
     assert (np.diff(scores, axis=1) <= 0).all() and (scores < 0).any() and (scores > 0).any()
     alone = np.concatenate([file.search(query[None], COUNT, nprobe=3)[1] for query in queries])
     assert np.allclose(scores, alone, atol=1e-5)
