@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from indexer.sync import SyncOptions
     from mmsearch.protocols import Encoder, Reranker
+    from mmsearch.query.trace import Trace
+    from mmsearch.retrieval.shaping import Duplicates, GroupBy
 
 __all__ = ["SearchEngine"]
 
@@ -186,29 +188,47 @@ class SearchEngine:
         query: str | Sequence[str] | Query | Image.Image,
         k: int = 10,
         *,
+        filters: Filters | str | None = None,
         modalities: Iterable[Modality | str] | None = None,
         rerank: bool | None = None,
         shortlist: int = SHORTLIST,
+        words: bool = True,
+        min_relevance: float | None = None,
+        offset: int = 0,
+        diverse: float | None = None,
+        group_by: GroupBy | None = None,
+        duplicates: Duplicates = "fold",
+        trace: Trace | None = None,
     ) -> list[Hit]:
         """Find the items that match best.
 
         Args:
             query: Words, a picture, the tokens of a composite query such as ``["dog", "-", "leash"]``, or a `Query`. A
-                token may be the path of a picture, sound, video or text.
+                token may be the path of a picture, sound, video or text, or a filter: docs/query-language.md.
             k: How many hits, at least 1.
+            filters: What every hit has to pass, beside the filters that the query holds; also as in a query:
+                ``"type:image after:2023"``.
             modalities: Only items of these kinds, or found by such a part: ``text`` finds the captions of photos, and
                 ``audio`` the sound of videos, too. All when None.
             rerank: Put the best hits in a better order by reading words and pictures together; None does so where the
                 library has a reranker and tokens for it.
             shortlist: How many segments of each modality are read again.
+            words: Find items by words in their names, folders, notes and texts as well as by meaning.
+            min_relevance: Leave out what is less likely to match, 0 to 1. None cuts off where hits are no longer worth
+                showing, which may leave none; 0 shows all.
+            offset: How many hits to pass over; pages that follow each other are one list.
+            diverse: How much to push down what is like better hits, 0 to 1; None leaves the order.
+            group_by: Put hits of one ``day``, ``month`` or ``folder`` beside each other.
+            duplicates: ``fold`` puts near-duplicates under the best of them, ``show`` leaves each as a hit.
+            trace: Is told what was done, what each step left and how long it took.
 
         Returns:
             At most k hits, best first, one for each item, with its other good segments folded under the best.
 
         Raises:
-            UsageError: k or the shortlist is below 1, a modality does not exist, or reranking was asked for where there
-                is no reranker, or are no tokens for it.
-            QueryError: The query cannot be read.
+            UsageError: A number is out of range, or reranking was asked for where there is no reranker, or are no
+                tokens for it.
+            QueryError: The query cannot be read, or a modality does not exist.
             EncoderError: The encoder failed.
         """
         if k < 1:
@@ -218,7 +238,19 @@ class SearchEngine:
         rerankers = {} if rerank is False else self._rerankers
         if rerank:
             self._check_reranking()
-        return self._retriever.search(_read(query), k, modalities, rerankers=rerankers, shortlist=shortlist)
+        return self._retriever.search(
+            _limited(_read(query), filters, modalities),
+            k,
+            rerankers=rerankers,
+            shortlist=shortlist,
+            words=words,
+            min_relevance=min_relevance,
+            offset=offset,
+            diverse=diverse,
+            group_by=group_by,
+            duplicates=duplicates,
+            trace=trace,
+        )
 
     def _check_reranking(self) -> None:
         """See that something can be read again."""
@@ -436,6 +468,21 @@ def _try(encoder: Encoder) -> None:
     elif encoder.sound is not None:
         silence = np.zeros(encoder.sound.rate * encoder.sound.window_ms // 1000, np.float32)
         encoder.encode_sounds([encoder.prepare_sound(silence)])
+
+
+def _limited(query: Query, filters: Filters | str | None, modalities: Iterable[Modality | str] | None) -> Query:
+    """The query with further filters."""
+    if isinstance(filters, str):
+        parsed = parse(filters)
+        if parsed.terms:
+            raise QueryError(f"{filters!r} holds more than filters.", hint="For example: type:image after:2023")
+        filters = parsed.filters
+    limited = query.filters
+    if filters is not None:
+        limited = limited.merged(filters)
+    if modalities is not None:
+        limited = limited.merged(Filters.of(modalities=modalities))
+    return query if limited == query.filters else dataclasses.replace(query, filters=limited)
 
 
 def _read(query: str | Sequence[str] | Query | Image.Image) -> Query:

@@ -21,6 +21,7 @@ from mmsearch.errors import (
     UsageError,
 )
 from mmsearch.storage.lock import WriterLock
+from tests.everything import Everything
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +44,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def engine(tmp_path: Path, photos: Path) -> Iterator[SearchEngine]:
-    with SearchEngine.open(tmp_path / "library", model="hashing", create=True, read_only=False) as engine:
+    with Everything.open(tmp_path / "library", model="hashing", create=True, read_only=False) as engine:
         engine.index([photos])
         yield engine
 
@@ -122,7 +123,7 @@ def test_what_another_process_adds_is_found_without_reopening(engine: SearchEngi
     extra.mkdir()
     Image.new("RGB", (64, 64), "red").save(extra / "red.png")
     engine.search("warm the caches")
-    with SearchEngine.open(engine.library, read_only=False) as other:
+    with Everything.open(engine.library, read_only=False) as other:
         other.index([extra])
     assert names(engine.search(Image.new("RGB", (64, 64), "red"), k=1)) == ["red.png"]
 
@@ -160,24 +161,24 @@ def test_a_file_that_is_no_picture_cannot_be_searched_by(engine: SearchEngine, t
 def test_an_empty_library_has_no_hits(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    with SearchEngine.open(tmp_path / "library", model="hashing", create=True, read_only=False) as engine:
+    with Everything.open(tmp_path / "library", model="hashing", create=True, read_only=False) as engine:
         engine.index([empty])
         assert engine.search("a dog") == []
         assert engine.search(["a dog", "-", "a cat"]) == []
 
 
 def test_a_library_remembers_its_encoder(engine: SearchEngine) -> None:
-    with SearchEngine.open(engine.library) as again:
+    with Everything.open(engine.library) as again:
         assert [encoder.id for encoder in again.encoders] == ["hashing"]
     with pytest.raises(EncoderMismatchError, match=r"hashing.*mini"):
-        SearchEngine.open(engine.library, model="mini")
+        Everything.open(engine.library, model="mini")
 
 
 def test_opening_what_is_not_there_makes_nothing(tmp_path: Path) -> None:
     with pytest.raises(LibraryNotFoundError, match="mmsearch index"):
-        SearchEngine.open(tmp_path / "nowhere")
+        Everything.open(tmp_path / "nowhere")
     with pytest.raises(UnknownEncoderError):
-        SearchEngine.open(tmp_path / "nowhere", model="no such model", create=True, read_only=False)
+        Everything.open(tmp_path / "nowhere", model="no such model", create=True, read_only=False)
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -192,18 +193,18 @@ def test_a_model_that_does_not_load_does_not_claim_the_library(
     with monkeypatch.context() as broken:
         broken.setattr(HashingEncoder, "encode_images", fail)
         with (
-            SearchEngine.open(library, model="hashing", create=True, read_only=False) as engine,
+            Everything.open(library, model="hashing", create=True, read_only=False) as engine,
             pytest.raises(ModelMissingError),
         ):
             engine.index([photos])
-    with SearchEngine.open(library, model="mini", read_only=False) as engine:
+    with Everything.open(library, model="mini", read_only=False) as engine:
         assert engine.catalog.encoders() == ()
 
 
 def test_a_second_writer_is_told_who_holds_the_library(engine: SearchEngine, photos: Path) -> None:
     with (
         WriterLock(engine.library, "mmsearch index"),
-        SearchEngine.open(engine.library, read_only=False) as other,
+        Everything.open(engine.library, read_only=False) as other,
         pytest.raises(LibraryLockedError, match="mmsearch index"),
     ):
         other.index([photos])
@@ -218,7 +219,7 @@ def test_index_files_of_a_library_that_was_made_anew_are_not_believed(
         Image.new("RGB", (16, 16), (number * 6, 255 - number * 6, number)).save(others / f"{number:02}.png")
     for file in engine.library.glob("catalog.sqlite3*"):
         file.unlink()
-    with SearchEngine.open(engine.library, model="hashing", create=True, read_only=False) as anew:
+    with Everything.open(engine.library, model="hashing", create=True, read_only=False) as anew:
         anew.index([others])
         assert names(anew.search(str(others / "07.png"), k=1)) == ["07.png"]
         assert anew.search(Image.open(photos / "00.png"), k=1)[0].score < 0.99

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,6 +62,7 @@ class CollectionFacts:
         self._modality = modality
         self._table: FactTable = catalog.fact_table(encoder_id, modality)
         self._spent = 0.0
+        self._lock = Lock()
 
     def in_memory(self, filters: Filters) -> bool:
         """Whether `select` answers these filters without asking the catalog."""
@@ -74,8 +76,9 @@ class CollectionFacts:
             count: Segments of the collection.
         """
         if self._table.tells(filters) and (self._table.loaded or self._worth_it(count)):
-            self._table.refresh()
-            return self._table.select(filters)
+            with self._lock:
+                self._table.refresh()
+                return self._table.select(filters)
         start = time.perf_counter()
         ids = self._catalog.select_segments(self._encoder_id, self._modality, filters)
         self._spent += time.perf_counter() - start

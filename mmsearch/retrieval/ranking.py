@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mmsearch.protocols import Encoder, VectorSource
+    from mmsearch.retrieval.filtering import FilteredStore
     from mmsearch.retrieval.terms import EmbeddedTerm
     from mmsearch.storage.catalog import Catalog
     from mmsearch.vectors.store import VectorStore
@@ -73,7 +74,9 @@ class _Ranked:
 class CollectionRanker:
     """Ranks what one encoder made of the segments of one modality."""
 
-    def __init__(self, catalog: Catalog, encoder: Encoder, modality: Modality, store: VectorStore) -> None:
+    def __init__(
+        self, catalog: Catalog, encoder: Encoder, modality: Modality, store: VectorStore | FilteredStore
+    ) -> None:
         """Rank the vectors of `encoder` for `modality` in `catalog`, with `store` as their index."""
         self._catalog = catalog
         self._encoder = encoder

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mmsearch.errors import QueryError, UsageError
-from mmsearch.filters import Filters
+from mmsearch.errors import UsageError
+from mmsearch.query.cutoff import floor
+from mmsearch.query.trace import Trace
 from mmsearch.retrieval.grouping import group
-from mmsearch.retrieval.ranking import CollectionRanker, Match
-from mmsearch.retrieval.reranking import SHORTLIST, ShortlistReranker
-from mmsearch.retrieval.terms import TermEmbedder
-from mmsearch.types import CollectionRecord, Hit, Modality
+from mmsearch.retrieval.likeness import Likeness
+from mmsearch.retrieval.matching import Matcher, Parts
+from mmsearch.retrieval.reranking import SHORTLIST
+from mmsearch.retrieval.shaping import Duplicates, GroupBy, shape
+from mmsearch.types import Hit
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from mmsearch.protocols import Encoder, Reranker
     from mmsearch.query.language import Query
-    from mmsearch.rerank.token_store import TokenStore, TokenStores
+    from mmsearch.rerank.token_store import TokenStores
     from mmsearch.storage.catalog import Catalog
     from mmsearch.vectors.stores import VectorStores
 
@@ -37,104 +36,56 @@ class Retriever:
         tokens: TokenStores | None = None,
     ) -> None:
         """Search the vectors of `encoders` in `catalog`, with `stores` as their indexes and `tokens` for rerankers."""
-        self._catalog = catalog
-        self._encoders = encoders
-        self._stores = stores
-        self._tokens = tokens
+        self._parts = Parts(catalog, encoders, stores, tokens)
 
     def search(
         self,
         query: Query,
         k: int,
-        modalities: Iterable[Modality | str] | None = None,
         *,
         rerankers: Mapping[str, Reranker] | None = None,
         shortlist: int = SHORTLIST,
+        words: bool = True,
+        min_relevance: float | None = None,
+        offset: int = 0,
+        diverse: float | None = None,
+        group_by: GroupBy | None = None,
+        duplicates: Duplicates = "fold",
+        trace: Trace | None = None,
     ) -> list[Hit]:
         """Find the k items that match best, each with its best segments.
 
         Args:
-            query: What is looked for.
+            query: What is looked for, and what every hit has to pass.
             k: How many items.
-            modalities: Kinds to search among; all when None.
             rerankers: Encoder ids -> what reads the best matches of their collections again.
             shortlist: How many segments of each collection it reads.
+            words: Weigh what stands in names, folders, notes and texts as well.
+            min_relevance: Leave out hits below it, 0 to 1; None cuts off where hits are no longer worth showing.
+            offset: How many items to pass over.
+            diverse: Strength of MMR, 0 to 1.
+            group_by: What to arrange the hits by.
+            duplicates: Whether near-duplicates are folded; for all four see `mmsearch.retrieval.shaping.shape`.
+            trace: Is told of every step.
 
         Raises:
-            UsageError: A modality does not exist.
+            UsageError: A number is out of range.
             QueryError: A file of the query cannot be read, or no encoder takes what is looked for.
             EncoderError: An encoder failed.
         """
-        filters = Filters() if modalities is None else Filters(frozenset(map(_modality, modalities)))
-        collections = self._catalog.collections()
-        lists: list[list[Match]] = []
-        answered = False
-        problems: list[QueryError] = []
-        for encoder in self._encoders:
-            embedder = TermEmbedder(self._catalog, encoder)
-            reranker = (rerankers or {}).get(encoder.id)
-            try:
-                terms = embedder.embed(query.terms)
-            except QueryError as error:  # a video without a picture is nothing to one that only sees
-                problems.append(error)
-                continue
-            if not terms:
-                continue
-            answered = True
-            for collection in collections:
-                if collection.encoder_id != encoder.id:
-                    continue
-                allowed = self._allowed(collection, filters)
-                if allowed is not None and not allowed.size:
-                    continue
-                store = self._stores(encoder, collection.modality)
-                ranker = CollectionRanker(self._catalog, encoder, collection.modality, store)
-                reading = self._reading(encoder, collection.modality, reranker, shortlist)
-                if reading is None or not reading.reads(terms):
-                    lists.append(ranker.rank(terms, k, allowed))
-                else:
-                    matches = ranker.rank(terms, k, allowed, segments=shortlist)
-                    lists.append(reading.rerank(terms, matches, embedder))
-        if not answered and problems:
-            raise problems[0]
-        if not answered:
-            names = " and ".join(encoder.id for encoder in self._encoders)
-            raise QueryError(
-                f"The library was made with {names}, which cannot take all of this query.",
-                hint="Ask with words, or make a library with a model that takes such files: mmsearch models list",
-            )
-        return group(lists, k)
+        if min_relevance is not None and not 0 <= min_relevance <= 1:
+            raise UsageError(f"A relevance lies between 0 and 1; {min_relevance:g} does not.")
+        trace = trace or Trace()
+        matcher = Matcher(self._parts, query, rerankers=rerankers, shortlist=shortlist, words=words, trace=trace)
 
-    def _reading(
-        self, encoder: Encoder, modality: Modality, reranker: Reranker | None, shortlist: int
-    ) -> ShortlistReranker | None:
-        """What reads a collection's matches again; None where nothing can."""
-        if reranker is None:
-            return None
-        # Texts are read beside the picture that asks, which may be one of the library.
-        store = self._tokens_for(reranker, encoder, Modality.IMAGE if modality is Modality.TEXT else modality)
-        if store is None and reranker.tokens is not None and modality is not Modality.TEXT:
-            return None
-        pictures = self._stores(encoder, Modality.VIDEO if modality is Modality.VIDEO else Modality.IMAGE)
-        return ShortlistReranker(self._catalog, encoder, modality, reranker, pictures, store, shortlist)
+        def ranked(n: int) -> list[Hit]:
+            lists = matcher.lists(n)
+            with trace.step("join", f"{len(lists)} lists by item, cut off where it is not worth showing") as step:
+                hits = group(lists, n)
+                least = floor([hit.relevance for hit in hits]) if min_relevance is None else min_relevance
+                hits = [hit for hit in hits if hit.relevance >= least]
+                step.candidates = len(hits)
+            return hits
 
-    def _tokens_for(self, reranker: Reranker, encoder: Encoder, modality: Modality) -> TokenStore | None:
-        """The tokens that were made for a reranker; None where there are none."""
-        if reranker.tokens is None or self._tokens is None:
-            return None
-        store = self._tokens(encoder, modality)
-        return store if store.manifest is not None and store.manifest.reranker == reranker.id else None
-
-    def _allowed(self, collection: CollectionRecord, filters: Filters) -> NDArray[np.int64] | None:
-        """The segments of a collection that pass, or None where all do."""
-        if filters.modalities is None or collection.modality in filters.modalities:
-            return None
-        return self._catalog.select_segments(collection.encoder_id, collection.modality, filters)
-
-
-def _modality(name: Modality | str) -> Modality:
-    try:
-        return Modality(str(name))
-    except ValueError:
-        kinds = ", ".join(sorted(str(kind) for kind in Modality))
-        raise UsageError(f"There is no type {str(name)!r}.", hint=f"Types: {kinds}.") from None
+        likeness = Likeness(self._parts.catalog, self._parts.encoders)
+        return shape(ranked, k, likeness, offset=offset, diverse=diverse, group_by=group_by, duplicates=duplicates)

@@ -174,6 +174,27 @@ class CatalogReader(FileReader):
         found = self._session.rows("SELECT item_id FROM segments WHERE id = ?", (segment_id,))
         return found[0][0] if found else None
 
+    def item_count(self) -> int:
+        """How many items there are."""
+        ((count,),) = self._session.rows("SELECT count(*) FROM about_docsize")
+        return int(count)
+
+    def items_with_word(self, word: str, limit: int) -> NDArray[np.int64]:
+        """Ids of items that have a word in their name, folders, notes or texts, ascending; at most `limit` of them.
+
+        Args:
+            word: As `mmsearch.storage.passages.terms_of` spells it.
+            limit: Where more have it, any of them.
+        """
+        import numpy as np
+
+        found = self._session.rows(
+            "SELECT rowid FROM about WHERE about MATCH ? UNION SELECT item_id FROM segments WHERE id IN"
+            " (SELECT rowid FROM passages WHERE passages MATCH ?) LIMIT ?",
+            (word, word, limit),
+        )
+        return np.fromiter((row[0] for row in found), np.int64, len(found))
+
     def segments(self, ids: Iterable[int]) -> dict[int, SegmentRecord]:
         """Segments with their items; ids that are not there are left out."""
         statement = (

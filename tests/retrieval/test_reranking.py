@@ -23,6 +23,7 @@ from mmsearch.query.calibration import calibration_for
 from mmsearch.rerank import own_file
 from mmsearch.rerank.fusion import FusionReranker
 from mmsearch.types import Hit, Modality
+from tests.everything import Everything
 from tests.rerank.random_reranker import Measures, bank_of, save_reranker
 from tests.retrieval.encoders import FAMILIES
 
@@ -41,7 +42,7 @@ def test_encoders(monkeypatch: pytest.MonkeyPatch) -> None:
 def make(library: Path, folders: Sequence[Path], reranker: Path | None, *, captions: bool = False) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MMSEARCH_TEST_ENCODERS", "1")
-        opened = SearchEngine.open(library, model="hashing", create=True, read_only=False, reranker=reranker)
+        opened = Everything.open(library, model="hashing", create=True, read_only=False, reranker=reranker)
         with opened as engine:
             engine.index(folders, options=SyncOptions(captions=captions))
     return library
@@ -78,7 +79,7 @@ def captioned(photos: Path, file: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def engine(library: Path) -> Iterator[SearchEngine]:
-    with SearchEngine.open(library) as engine:
+    with Everything.open(library) as engine:
         yield engine
 
 
@@ -181,7 +182,7 @@ def test_a_photo_without_tokens_keeps_what_retrieval_knew_of_it(
 ) -> None:
     shutil.copytree(library, tmp_path / "library")
     Image.new("RGB", (64, 64), "orange").save(tmp_path / "more.png")
-    with SearchEngine.open(tmp_path / "library", read_only=False) as engine:
+    with Everything.open(tmp_path / "library", read_only=False) as engine:
         engine.index([tmp_path / "more.png"], options=SyncOptions(captions=False, tokens=False))
         hits = engine.search(WORDS, k=count + 1)
     assert len(hits) == count + 1
@@ -240,7 +241,7 @@ def test_a_picture_asks_among_captions(captioned: Path, oracle: Oracle, photos: 
     with (photos / "captions.csv").open(encoding="utf-8") as table:
         rows = [row for row in csv.DictReader(table) if (photos / row["image"]).exists()]
     texts = [row["caption"] for row in rows]
-    with SearchEngine.open(captioned) as engine:
+    with Everything.open(captioned) as engine:
         before = engine.search(str(oracle.files[2]), k=100, modalities=["text"], rerank=False)
         hits = engine.search(str(oracle.files[2]), k=100, modalities=["text"])
     assert {hit.stage for hit in hits} == {"rerank"} and {hit.stage for hit in before} == {"vector"}
@@ -262,7 +263,7 @@ def test_a_photo_of_the_library_asks_with_its_stored_tokens_and_any_other_with_n
     captioned: Path, oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outside = Path(shutil.copy(oracle.files[2], tmp_path / "outside.jpg"))
-    with SearchEngine.open(captioned) as engine:
+    with Everything.open(captioned) as engine:
         expected = engine.search(str(outside), k=5, modalities=["text"])
         in_memory = engine.search(read_image(outside, target_side=8).image, k=5, modalities=["text"])
         piped = engine.search(Query((Term(outside.read_bytes()),)), k=5, modalities=["text"])
@@ -281,7 +282,7 @@ def test_a_photo_of_the_library_asks_with_its_stored_tokens_and_any_other_with_n
 
 
 def test_lists_of_photos_and_captions_are_joined_once_each_is_read(captioned: Path, oracle: Oracle) -> None:
-    with SearchEngine.open(captioned) as engine:
+    with Everything.open(captioned) as engine:
         words, picture = engine.search(WORDS, k=30), engine.search(str(oracle.files[0]), k=30)
         for hits, reread in ((words, Modality.IMAGE), (picture, Modality.TEXT)):
             assert len({hit.item_id for hit in hits}) == len(hits) > 20
@@ -300,7 +301,7 @@ def test_a_picture_asks_among_notes_where_there_are_no_photos(tmp_path: Path, fi
     for number, text in enumerate(("A dog runs.", "Two red boats at sea.", "Nothing much.")):
         (folder / f"{number}.txt").write_text(text)
     library = make(tmp_path / "library", [folder], file)
-    with SearchEngine.open(library) as engine:
+    with Everything.open(library) as engine:
         hits = engine.search(str(oracle.files[2]), rerank=True)
         assert len(hits) == 3 and {hit.stage for hit in hits} == {"rerank"}
         assert {hit.stage for hit in engine.search(WORDS)} == {"vector"}
@@ -316,7 +317,7 @@ def test_frames_of_videos_are_read_again(tmp_path: Path, file: Path) -> None:
         recordings.write_video(folder / f"{number}.mp4", shots, gop=5)
     library = make(tmp_path / "library", [folder], file)
     reranker = FusionReranker(file)
-    with SearchEngine.open(library) as engine:
+    with Everything.open(library) as engine:
         hits = engine.search(WORDS, k=3)
         assert {hit.stage for hit in hits} == {"rerank"} and {hit.matched for hit in hits} == {Modality.VIDEO}
         store = engine._tokens(engine.encoders[0], Modality.VIDEO)
@@ -336,7 +337,7 @@ def test_frames_of_videos_are_read_again(tmp_path: Path, file: Path) -> None:
 
 def test_asking_for_a_reranker_where_there_is_none_is_told(photos: Path, tmp_path: Path) -> None:
     library = make(tmp_path / "library", [photos], None)
-    with SearchEngine.open(library) as engine:
+    with Everything.open(library) as engine:
         assert {hit.stage for hit in engine.search(WORDS)} == {"vector"}
         with pytest.raises(UsageError, match="no reranker for the model hashing") as caught:
             engine.search(WORDS, rerank=True)
@@ -345,9 +346,9 @@ def test_asking_for_a_reranker_where_there_is_none_is_told(photos: Path, tmp_pat
 
 def test_a_library_without_tokens_is_told_how_to_make_them(photos: Path, file: Path, tmp_path: Path) -> None:
     library = tmp_path / "library"
-    with SearchEngine.open(library, model="hashing", create=True, read_only=False, reranker=file) as engine:
+    with Everything.open(library, model="hashing", create=True, read_only=False, reranker=file) as engine:
         engine.index([photos], options=SyncOptions(captions=False, tokens=False))
-    with SearchEngine.open(library, read_only=False) as engine:
+    with Everything.open(library, read_only=False) as engine:
         assert {hit.stage for hit in engine.search(WORDS)} == {"vector"}
         with pytest.raises(UsageError, match="no tokens for the reranker") as caught:
             engine.search(WORDS, rerank=True)
@@ -358,7 +359,7 @@ def test_a_library_without_tokens_is_told_how_to_make_them(photos: Path, file: P
 
 def test_tokens_of_another_reranker_are_not_used(library: Path, tmp_path: Path) -> None:
     other = save_reranker(tmp_path / "other.safetensors", seed=1)
-    with SearchEngine.open(library, reranker=other) as engine:
+    with Everything.open(library, reranker=other) as engine:
         assert engine.search(WORDS) == engine.search(WORDS, rerank=False)
         with pytest.raises(UsageError, match="no tokens") as caught:
             engine.search(WORDS, rerank=True)
@@ -372,20 +373,20 @@ def test_a_library_keeps_the_reranker_that_it_was_given(
     assert kept.read_bytes() == file.read_bytes()
     shutil.copytree(library, tmp_path / "moved")
     given = save_reranker(tmp_path / "given.safetensors", seed=2)
-    with SearchEngine.open(tmp_path / "moved", read_only=False, reranker=given) as engine:
+    with Everything.open(tmp_path / "moved", read_only=False, reranker=given) as engine:
         engine.index([photos], options=SyncOptions(captions=False))
         engine.rebuild_tokens()
         expected = engine.search(WORDS)
     given.unlink()
-    with SearchEngine.open(tmp_path / "moved") as engine:
+    with Everything.open(tmp_path / "moved") as engine:
         assert engine.search(WORDS) == expected and expected[0].stage == "rerank"
         assert engine.status().tokens[0]["lacking"] == 0
-    with SearchEngine.open(library) as engine:
+    with Everything.open(library) as engine:
         assert engine.search(WORDS) != expected
 
 
 def test_a_reranker_that_the_library_has_already_can_be_given_again(library: Path, photos: Path) -> None:
-    with SearchEngine.open(library, read_only=False, reranker=own_file(library, "hashing")) as engine:
+    with Everything.open(library, read_only=False, reranker=own_file(library, "hashing")) as engine:
         assert engine.index([photos], options=SyncOptions(captions=False)).unchanged > 20
         assert engine.search(WORDS, rerank=True)[0].stage == "rerank"
 
@@ -393,7 +394,7 @@ def test_a_reranker_that_the_library_has_already_can_be_given_again(library: Pat
 def test_a_damaged_reranker_is_told_and_search_goes_on_without(library: Path, tmp_path: Path) -> None:
     shutil.copytree(library, tmp_path / "damaged")
     own_file(tmp_path / "damaged", "hashing").write_bytes(b"damaged")
-    with SearchEngine.open(tmp_path / "damaged") as engine:
+    with Everything.open(tmp_path / "damaged") as engine:
         with pytest.raises(ModelMissingError, match="cannot be read"):
             engine.search(WORDS)
         assert len(engine.search(WORDS, rerank=False)) == 10
@@ -405,21 +406,21 @@ def test_a_named_reranker_is_for_the_one_of_several_models_that_it_reads(
     seeing = save_reranker(tmp_path / "seeing.safetensors", Measures(encoder="seeing"))
     options, library = SyncOptions(captions=False), tmp_path / "two"
     models = ["hashing", "seeing"]
-    with SearchEngine.open(library, model=models, create=True, read_only=False, reranker=seeing) as engine:
+    with Everything.open(library, model=models, create=True, read_only=False, reranker=seeing) as engine:
         engine.index([photos], options=options)
     assert own_file(library, "seeing").is_file() and not own_file(library, "hashing").exists()
-    with SearchEngine.open(library, read_only=False, reranker=file) as engine:
+    with Everything.open(library, read_only=False, reranker=file) as engine:
         (photos / "again.txt").touch()
         engine.index([photos], options=options)
         engine.rebuild_tokens()
         (photos / "again.txt").unlink()
     assert own_file(library, "seeing").read_bytes() == seeing.read_bytes()
     assert own_file(library, "hashing").read_bytes() == file.read_bytes()
-    with SearchEngine.open(library) as engine:
+    with Everything.open(library) as engine:
         assert {row["encoder"]: row["lacking"] for row in engine.status().tokens} == {"hashing": 0, "seeing": 0}
         assert {hit.stage for hit in engine.search(WORDS, rerank=True)} == {"rerank"}
     foreign = save_reranker(tmp_path / "foreign.safetensors", Measures(encoder="mini"))
-    with SearchEngine.open(library, reranker=foreign) as engine, pytest.raises(UsageError, match="reads what mini"):
+    with Everything.open(library, reranker=foreign) as engine, pytest.raises(UsageError, match="reads what mini"):
         engine.search(WORDS)
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from mmsearch import Query, SearchEngine, Term, encoders
 from mmsearch.errors import EncoderError, EncoderMismatchError, QueryError
 from mmsearch.types import Hit, Modality
+from tests.everything import Everything
 from tests.retrieval.encoders import FAMILIES
 
 recordings = pytest.importorskip("tests.media.recordings")
@@ -54,14 +55,14 @@ def library(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     library = tmp_path_factory.mktemp("library")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MMSEARCH_TEST_ENCODERS", "1")
-        with SearchEngine.open(library, model="hashing", create=True, read_only=False) as engine:
+        with Everything.open(library, model="hashing", create=True, read_only=False) as engine:
             assert engine.index([media]).new == 8
     return library
 
 
 @pytest.fixture
 def engine(library: Path) -> Iterator[SearchEngine]:
-    with SearchEngine.open(library) as engine:
+    with Everything.open(library) as engine:
         yield engine
 
 
@@ -82,7 +83,7 @@ def test_words_find_notes_captions_and_subtitles(engine: SearchEngine) -> None:
 
 def test_a_photo_finds_the_frame_of_a_video(tmp_path: Path) -> None:
     film = recordings.write_video(tmp_path / "film.mp4", recordings.shots((RED, 2.0), (BLUE, 2.0)), gop=5)
-    with SearchEngine.open(tmp_path / "library", model="hashing", create=True, read_only=False) as engine:
+    with Everything.open(tmp_path / "library", model="hashing", create=True, read_only=False) as engine:
         engine.index([film])
         (hit,) = engine.search(_plain(BLUE), k=3)
     assert hit.path == film and hit.matched is Modality.VIDEO and hit.stage == "vector"
@@ -192,7 +193,7 @@ def test_an_item_of_thousands_of_passages_leaves_room_for_k_others(
     )
     for number in range(15):
         (folder / f"{number}.txt").write_text(f"A cat, number {number}.")
-    with SearchEngine.open(tmp_path / "library", model="hashing", create=True, read_only=False) as engine:
+    with Everything.open(tmp_path / "library", model="hashing", create=True, read_only=False) as engine:
         assert engine.index([folder]).embedded == 3015
         reads: list[int] = []
         read = engine.catalog.segments
@@ -211,7 +212,7 @@ def test_what_is_far_from_everything_is_no_trouble(tmp_path: Path) -> None:
     for number in range(2100):
         (folder / f"{number}.txt").write_text("The same words.")
     (folder / "other.txt").write_text("Something else entirely, and in many more words than that.")
-    with SearchEngine.open(tmp_path / "library", model="hashing", create=True, read_only=False) as engine:
+    with Everything.open(tmp_path / "library", model="hashing", create=True, read_only=False) as engine:
         engine.index([folder])
         hits = engine.search("the same words", k=3000)
         assert len(hits) == 2101 and names(hits)[-1] == "other.txt"
@@ -223,7 +224,7 @@ def test_what_is_far_from_everything_is_no_trouble(tmp_path: Path) -> None:
 
 @pytest.fixture
 def several(tmp_path: Path, media: Path) -> Iterator[SearchEngine]:
-    with SearchEngine.open(tmp_path / "several", model=["seeing", "hearing"], create=True, read_only=False) as engine:
+    with Everything.open(tmp_path / "several", model=["seeing", "hearing"], create=True, read_only=False) as engine:
         assert engine.index([media]).new == 8
         yield engine
 
@@ -284,7 +285,7 @@ def test_a_video_of_the_library_is_not_embedded_again_by_any(
 
 
 def test_one_of_several_models_can_be_asked_alone(several: SearchEngine, media: Path) -> None:
-    with SearchEngine.open(several.library, model="hearing") as alone:
+    with Everything.open(several.library, model="hearing") as alone:
         assert [encoder.id for encoder in alone.encoders] == ["hearing"]
         assert set(names(alone.search(str(media / "low.wav")))) == {"low.wav", "high.wav", "film.mp4"}
         with pytest.raises(QueryError, match=r"hearing.*cannot take"):
@@ -292,26 +293,26 @@ def test_one_of_several_models_can_be_asked_alone(several: SearchEngine, media: 
         with pytest.raises(QueryError, match="cannot take"):
             alone.search(str(media / "red.png"))
         assert [index["encoder"] for index in alone.status().indexes] == ["hearing"]
-    with SearchEngine.open(several.library) as both:
+    with Everything.open(several.library) as both:
         assert [encoder.id for encoder in both.encoders] == ["seeing", "hearing"]
 
 
 def test_a_library_of_several_is_not_added_to_with_one_of_them(several: SearchEngine, media: Path) -> None:
     with (
-        SearchEngine.open(several.library, model="hearing", read_only=False) as alone,
+        Everything.open(several.library, model="hearing", read_only=False) as alone,
         pytest.raises(EncoderMismatchError, match="seeing and hearing"),
     ):
         alone.index([media])
     for names_ in ("hashing", ["seeing", "hashing"], ["seeing", "hearing", "describing"]):
         with pytest.raises(EncoderMismatchError, match="seeing and hearing"):
-            SearchEngine.open(several.library, model=names_)
-    with SearchEngine.open(several.library, model=["hearing", "seeing"], read_only=False) as turned:
+            Everything.open(several.library, model=names_)
+    with Everything.open(several.library, model=["hearing", "seeing"], read_only=False) as turned:
         assert turned.index([media]).unchanged == 8
 
 
 def test_a_passage_that_two_models_find_is_shown_once(tmp_path: Path, media: Path) -> None:
     models = ["seeing", "describing"]
-    with SearchEngine.open(tmp_path / "two", model=models, create=True, read_only=False) as engine:
+    with Everything.open(tmp_path / "two", model=models, create=True, read_only=False) as engine:
         engine.index([media])
         for hit in engine.search("the dog barks", k=8):
             found = [part.segment_id for part in hit.unfolded()]

@@ -1,0 +1,161 @@
+"""Words of a query that stand in names, folders, notes and texts: the evidence that they give for items.
+
+A word in the name of a file or folder, in a caption or a note says more the rarer it is. With N items of which n have
+the word, and lambda the chance that a word of a query is meant as such a word, finding it multiplies the odds that the
+item is meant by
+
+    1 + lambda (N / n - 1)
+
+the ratio of the chances that the word stands there for an item that is meant and for any other (the binary
+independence model of Robertson and Sparck Jones 1976, with a mixture for words that were meant as a description). An
+item that has every word of the query was probably meant by its words, whatever its picture looks like: its odds are
+raised to at least `_ALL_WORDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmsearch.storage.passages import terms_of
+from mmsearch.types import Modality, SegmentRecord
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mmsearch.filters import Filters
+    from mmsearch.query.language import Query
+    from mmsearch.retrieval.ranking import Match
+    from mmsearch.storage.catalog import Catalog
+
+__all__ = ["Wording"]
+
+# Chosen by benchmarks/hybrid_search.py.
+_MEANT = 0.2
+_ALL_WORDS = 4.0
+# Words beyond so many of a query, and of which so many items have one, tell next to nothing.
+_MOST_WORDS = 12
+_MOST_ITEMS = 20_000
+# Items that are ranked for their words even if no index finds them near.
+_CANDIDATES = 1000
+_LEAST = 1e-12
+# Words that say nothing by themselves, in the languages that file names are most often in.
+_EMPTY = frozenset(
+    [
+        *("a", "an", "and", "are", "as", "at", "by", "for", "from", "in", "into", "is", "it", "its", "of", "on", "or"),
+        *("that", "the", "their", "there", "this", "to", "two", "with"),
+        *("am", "auf", "aus", "bei", "das", "dem", "den", "der", "des", "die", "ein", "eine", "einem", "einen"),
+        *("einer", "für", "im", "ist", "mit", "und", "vom", "von", "zu", "zum", "zur"),
+        *("au", "aux", "avec", "dans", "de", "du", "en", "et", "la", "le", "les", "par", "pour", "sur", "un", "une"),
+        *("al", "con", "del", "el", "las", "los", "por", "una", "uno", "y"),
+        *("che", "da", "dei", "della", "di", "e", "il", "lo", "per"),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wording:
+    """What the words of a query say of items.
+
+    Attributes:
+        items: (n,) ids of those that have at least one word, ascending.
+        bonus: (n,) what is added to the log-odds that an item is meant.
+        whole: (n,) whether it has every word.
+    """
+
+    items: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    bonus: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    whole: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
+
+    @classmethod
+    def of(cls, catalog: Catalog, query: Query) -> Wording:
+        """Look up the words of all terms that are looked for."""
+        texts = [term.content for term in query.terms if isinstance(term.content, str) and term.weight > 0]
+        words = list(dict.fromkeys(word for text in texts for word in terms_of(text)))
+        telling = [word for word in words if word.strip('"').casefold() not in _EMPTY] or words
+        if not telling or len(texts) < sum(term.weight > 0 for term in query.terms):
+            return cls()  # a file that is looked for has no words here
+        count = catalog.item_count()
+        found: list[NDArray[np.int64]] = []
+        gains: list[float] = []
+        for word in telling[:_MOST_WORDS]:
+            items = catalog.items_with_word(word, _MOST_ITEMS + 1)
+            if 0 < len(items) <= max(1, min(_MOST_ITEMS, count // 2)):
+                found.append(items)
+                gains.append(float(np.log1p(_MEANT * max(0.0, count / len(items) - 1))))
+        if not found:
+            return cls()
+        every = np.concatenate(found)
+        items, places, counts = np.unique(every, return_inverse=True, return_counts=True)
+        gained = np.repeat(gains, [len(part) for part in found])
+        bonus = np.bincount(places, gained, len(items)).astype(np.float64)
+        return cls(items, bonus, counts == len(telling))
+
+    def __bool__(self) -> bool:
+        """Whether any item has a word."""
+        return len(self.items) > 0
+
+    def candidates(self) -> NDArray[np.int64]:
+        """Ids of the items that have most, ascending."""
+        if len(self.items) <= _CANDIDATES:
+            return self.items
+        order = np.lexsort((self.items, -self.bonus, ~self.whole))
+        return np.sort(self.items[order[:_CANDIDATES]])
+
+    def weighed(self, matches: Sequence[Match]) -> list[Match]:
+        """Matches with what their words say added, best first; as they are where none of them has a word."""
+        bonus, whole = self._of([match.record.item.id for match in matches])
+        if not bonus.any():
+            return list(matches)
+        chance = np.clip([match.relevance for match in matches], _LEAST, 1 - _LEAST)
+        odds = np.exp(np.log(chance) - np.log1p(-chance) + bonus) + np.where(whole, _ALL_WORDS, 0.0)
+        weighed = [
+            replace(
+                match,
+                score=float(score),
+                relevance=max(float(new / (1 + new)), match.relevance),
+                stage="fused",
+                retrieval_score=match.score if match.retrieval_score is None else match.retrieval_score,
+            )
+            for match, score, new in zip(matches, np.log(odds).tolist(), odds, strict=True)
+        ]
+        order = sorted(range(len(matches)), key=lambda place: (-weighed[place].score, place))
+        return [weighed[place] for place in order]
+
+    def _of(self, item_ids: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Bonus (m,) and whether all words are there (m,) of items; nothing of those without a word."""
+        ids = np.array(item_ids, np.int64)
+        if not self or not len(ids):
+            return np.zeros(len(ids)), np.zeros(len(ids), np.bool_)
+        places = np.minimum(np.searchsorted(self.items, ids), len(self.items) - 1)
+        there = self.items[places] == ids
+        return np.where(there, self.bonus[places], 0.0), there & self.whole[places]
+
+    def remaining(self, catalog: Catalog, lists: Sequence[Sequence[Match]], filters: Filters) -> list[Match]:
+        """Matches for items that have every word and are in no list, such as those without an embedding."""
+        from mmsearch.retrieval.ranking import Match
+
+        listed = {match.record.item.id for matches in lists for match in matches}
+        wanted = [item for item in self.items[self.whole].tolist()[:_CANDIDATES] if item not in listed]
+        records = first_segments(catalog, wanted, filters)
+        chance = _ALL_WORDS / (1 + _ALL_WORDS)
+        return [Match(records[item], _ALL_WORDS, chance, "text") for item in wanted if item in records]
+
+
+def first_segments(catalog: Catalog, items: Sequence[int], filters: Filters) -> Mapping[int, SegmentRecord]:
+    """Items -> what stands for each where no segment was found: its first that passes; without those that have none."""
+    ids = catalog.segment_ids_of(items)
+    if filters:
+        ids = catalog.passing_segments(ids.tolist(), filters)
+    found: dict[int, SegmentRecord] = {}
+    for _, record in sorted(catalog.segments(ids.tolist()).items()):
+        # A photo stands for itself before its captions do.
+        known = found.get(record.item.id)
+        if known is None or (
+            known.segment.modality is Modality.TEXT and record.segment.modality is record.item.modality
+        ):
+            found[record.item.id] = record
+    return found
