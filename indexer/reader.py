@@ -18,6 +18,8 @@ from mmsearch.errors import MediaError
 from mmsearch.types import MediaInfo, Modality
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from mmsearch.media.passages import Passage
     from mmsearch.protocols import Encoder
     from mmsearch.types import SoundFormat
@@ -89,6 +91,20 @@ class SegmentReader:
                 return self._sound(path)
             case Modality.VIDEO:
                 return self._video(path, beside)
+
+    def passages(self, text: str) -> Iterator[PreparedSegment]:
+        """Split a text that is in memory; none where no encoder takes texts, or there is nothing in it to read."""
+        from mmsearch.media.blocks import plain_blocks
+        from mmsearch.media.passages import split_passages
+
+        if self._pieces:
+            yield from self._passages(split_passages(plain_blocks([text]), max_pieces=self._pieces))
+
+    def picture(self, image: Image.Image) -> PreparedSegment:
+        """Lay out a picture that is in memory, upright and of any mode."""
+        from mmsearch.media.pixels import shrink_to_rgb
+
+        return self._picture(shrink_to_rgb(image, self._side), Modality.IMAGE)
 
     def written_beside(self, path: Path) -> tuple[bytes, ...]:
         """What the files beside a photo or video say, for its hash."""

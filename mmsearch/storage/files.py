@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmsearch.storage.copies import content_hashes, copies, items_of
 from mmsearch.storage.roots import locate
 from mmsearch.storage.session import Session
 from mmsearch.types import Failure, KnownFile, Root
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mmsearch.storage.keys import AddedItem
 
 __all__ = ["FileReader"]
 
@@ -118,6 +125,40 @@ class FileReader:
     def items_of(self, segment_ids: Iterable[int]) -> dict[int, int]:
         """Segment ids -> the items that they belong to; those that are gone are absent."""
         return items_of(self._session, segment_ids)
+
+    def ids_of_keys(self, keys: Sequence[str]) -> NDArray[np.int64]:
+        """Ids (n,) of items by their keys or by the absolute paths of their files, -1 where there is none."""
+        from mmsearch.storage.keys import ids_of_keys
+
+        return ids_of_keys(self._session, self._root_paths, keys)
+
+    def keys_of_items(self, item_ids: Sequence[int]) -> dict[int, str]:
+        """Item ids -> their keys, or the absolute paths of their files; those that are gone are absent."""
+        from mmsearch.storage.keys import keys_of_items
+
+        for root_id, *_ in self._session.rows("SELECT id FROM roots"):
+            self._root_path(root_id)  # another process may have added it since
+        return keys_of_items(self._session, self._root_paths, item_ids)
+
+    def items_of_segments(self, segment_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The items (...) that segments (...) belong to, -1 where a segment is not there."""
+        from mmsearch.storage.keys import items_of_segments
+
+        return items_of_segments(self._session, segment_ids)
+
+    def main_segments(
+        self, encoder_id: str, item_ids: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Item ids (n,), ascending, and the segments (n,) with a vector that say what they are; see `storage.keys`."""
+        from mmsearch.storage.keys import main_segments
+
+        return main_segments(self._session, encoder_id, item_ids)
+
+    def added_items(self, keys: Iterable[str]) -> dict[str, AddedItem]:
+        """The items with these keys, as far as that tells whether they change; those that are not there are absent."""
+        from mmsearch.storage.keys import added_items
+
+        return added_items(self._session, keys)
 
     def failures(self) -> list[Failure]:
         """The files that are remembered as unreadable."""
