@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmsearch.query.trace import Trace
+from mmsearch.storage.facts import Passing
 from mmsearch.types import Modality
+from mmsearch.vectors.inverted import NARROW
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,8 +70,13 @@ class CollectionFacts:
         """Whether `select` answers these filters without asking the catalog."""
         return self._table.loaded and self._table.tells(filters)
 
-    def select(self, filters: Filters, count: int) -> NDArray[np.int64]:
-        """Sorted ids of the segments that pass; a few may have been removed meanwhile.
+    def load(self) -> None:
+        """Read the facts into memory now, or what is new of them."""
+        with self._lock:
+            self._table.refresh()
+
+    def select(self, filters: Filters, count: int) -> Passing:
+        """The segments that pass; a few may have been removed meanwhile.
 
         Args:
             filters: What they have to pass.
@@ -82,11 +89,12 @@ class CollectionFacts:
         start = time.perf_counter()
         ids = self._catalog.select_segments(self._encoder_id, self._modality, filters)
         self._spent += time.perf_counter() - start
-        return ids
+        return Passing(ids)
 
     def passing(self, segment_ids: NDArray[np.int64], filters: Filters) -> NDArray[np.int64]:
         """Those of some segments that pass, sorted."""
-        return self._catalog.passing_segments(segment_ids.tolist(), filters)
+        wanted = sorted(set(segment_ids[segment_ids >= 0].tolist()))
+        return self._catalog.passing_segments(wanted, filters)
 
     def _worth_it(self, count: int) -> bool:
         return count >= _FEW and self._spent >= count * _SECONDS_PER_FACT
@@ -111,22 +119,22 @@ class FilteredStore:
         self._filters = filters
         self._trace = trace
         self._where = where
-        self._ids: NDArray[np.int64] | None = None
+        self._passing: Passing | None = None
         self._share: float | None = None
 
     def sample(self, source: VectorSource) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """See `VectorStore.sample`: of everything, since relevance is judged against the whole collection."""
         return self._store.sample(source)
 
-    def passing(self, source: VectorSource) -> NDArray[np.int64]:
-        """Sorted ids of all segments that pass."""
-        if self._ids is None:
+    def passing(self, source: VectorSource) -> Passing:
+        """All segments that pass."""
+        if self._passing is None:
             with self._trace.step("filter", where=self._where) as step:
                 memory = self._facts.in_memory(self._filters)
-                self._ids = self._facts.select(self._filters, source.watermark().count)
-                step.candidates = len(self._ids)
+                self._passing = self._facts.select(self._filters, source.watermark().count)
+                step.candidates = len(self._passing)
                 step.detail = "facts in memory" if memory else "asked the catalog"
-        return self._ids
+        return self._passing
 
     def search(
         self,
@@ -140,21 +148,22 @@ class FilteredStore:
         if not self._filters:
             return self._searched(source, queries, k, allowed, "")
         if allowed is not None:
-            ids = self.passing(source)
-            return self._searched(source, queries, k, np.intersect1d(allowed, ids, assume_unique=True), "given")
+            allowed = allowed[self.passing(source).has(allowed)]
+            return self._searched(source, queries, k, allowed, "those that were named")
         count = source.watermark().count
-        if self._ids is None and not self._facts.in_memory(self._filters):
+        if self._passing is None and not self._facts.in_memory(self._filters):
             share = self._guessed(source)
             if share >= _LOOSE:
                 found = self._overfetched(source, queries, k, count, share, self._asked)
                 if found is not None:
                     return found
-        ids = self.passing(source)
-        if self._facts.in_memory(self._filters) and len(ids) >= _LOOSE_IN_MEMORY * count:
-            found = self._overfetched(source, queries, k, count, len(ids) / count, lambda some: _common(some, ids))
+        passing = self.passing(source)
+        if len(passing) >= _LOOSE_IN_MEMORY * count:
+            found = self._overfetched(source, queries, k, count, len(passing) / count, passing.has)
             if found is not None:
                 return found
-        how = "exact scan of those that pass" if len(ids) <= 32768 else "selector inside the index"
+        ids = passing.ids
+        how = "exact scan of those that pass" if len(ids) <= NARROW else "selector inside the index"
         return self._searched(source, queries, k, ids, how)
 
     def _searched(
@@ -179,12 +188,13 @@ class FilteredStore:
             with self._trace.step("guess", where=self._where) as step:
                 ids, _ = self._store.sample(source)
                 asked = ids[:: max(1, len(ids) // _ASKED)]
-                self._share = len(self._asked(asked)) / max(1, len(asked))
+                self._share = float(self._asked(asked).mean()) if len(asked) else 0.0
                 step.detail = f"{100 * self._share:.0f} % of a sample pass"
         return self._share
 
-    def _asked(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        return self._facts.passing(ids, self._filters)
+    def _asked(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """For each of some ids whether it passes, by the catalog."""
+        return Passing(self._facts.passing(ids, self._filters)).has(ids)
 
     def _overfetched(
         self,
@@ -193,15 +203,14 @@ class FilteredStore:
         k: int,
         count: int,
         share: float,
-        passing: Callable[[NDArray[np.int64]], NDArray[np.int64]],
+        passes: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
         """Fetch more than k, and leave out what does not pass; None where that would have to be too many."""
         wanted = int(k / share * _MARGIN) + 16
         while wanted <= min(_MOST_FETCHED, max(count, k + 16)):
             with self._trace.step("vectors", where=self._where) as step:
                 ids, scores = self._store.search(source, queries, wanted)
-                passed = passing(np.unique(ids[ids >= 0]))
-                kept = _contained(ids, passed)
+                kept = passes(ids)
                 step.candidates = int(np.count_nonzero(kept))
                 manifest = self._store.manifest
                 kind = "no index yet" if manifest is None else manifest.kind
@@ -211,18 +220,6 @@ class FilteredStore:
                 return _first(ids, scores, kept, k)
             wanted *= _FURTHER
         return None
-
-
-def _common(ids: NDArray[np.int64], sorted_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    return ids[_contained(ids, sorted_ids)]
-
-
-def _contained(ids: NDArray[np.int64], sorted_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """For each of `ids`, of any shape, whether it is among `sorted_ids`."""
-    if not len(sorted_ids):
-        return np.zeros(ids.shape, np.bool_)
-    places = np.minimum(np.searchsorted(sorted_ids, ids), len(sorted_ids) - 1)
-    return np.asarray(sorted_ids[places] == ids)
 
 
 def _first(

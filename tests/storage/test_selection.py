@@ -132,7 +132,7 @@ def test_sql_and_the_facts_in_memory_let_through_what_the_words_say(catalog: Cat
     records = catalog.segments(range(1, 100))
     expected = sorted(id_ for id_, record in records.items() if _passes(record.item, filters))
     assert FactTable.tells(filters)
-    assert table.select(filters).tolist() == expected
+    assert table.select(filters).ids.tolist() == expected
     assert _ids(catalog, filters) == expected
 
 
@@ -253,11 +253,11 @@ def test_facts_follow_what_is_added_changed_and_removed(tmp_path: Path) -> None:
         table = FactTable(catalog._session, Collection(ENCODER, Modality.IMAGE))
         table.refresh()
         large = Filters(size_bytes=Range(50))
-        assert table.select(large).tolist() == [6, 7, 8, 9]
+        assert table.select(large).ids.tolist() == [6, 7, 8, 9]
         catalog.write(touched=[Touch(2, 777, 1)], items=[_item(20, root.id)], removed=[9])
         table.refresh()
         living = set(catalog.select_segments(ENCODER, Modality.IMAGE, Filters()).tolist())
-        assert sorted(living & set(table.select(large).tolist())) == [2, 6, 7, 8, 10]
+        assert sorted(living & set(table.select(large).ids.tolist())) == [2, 6, 7, 8, 10]
         assert catalog.select_segments(ENCODER, Modality.IMAGE, large).tolist() == [2, 6, 7, 8, 10]
 
 
