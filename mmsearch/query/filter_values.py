@@ -161,7 +161,7 @@ def plain_value(text: str) -> str | int | float | bool:
 
 _NOUNS = {"size": "size", "width": "width", "height": "height", "duration": "duration"}
 EXAMPLES = {
-    "type": "For example: type:image,video",
+    "type": "For example: type:image,video or type:audio,text",
     "path": "For example: path:2023/** or path:*.png",
     "in": 'For example: in:Holidays or in:"Summer 2023"',
     "after": "For example: after:2023-06 or after:7d",

@@ -8,6 +8,7 @@ it: ``a dog + ./pool.jpg - leash type:image after:2023``. docs/query-language.md
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -18,6 +19,9 @@ from mmsearch.query.parser import Parser, near_miss_of, whole_file
 from mmsearch.query.values import Query, Term
 
 __all__ = ["Query", "Term", "parse", "parse_filters"]
+
+
+_OPERATOR = re.compile(r"\s*([+-])\s+(?=\S)")
 
 
 def parse(
@@ -44,6 +48,9 @@ def parse(
         source, places = joined(query)
         lexemes = []
         for start, end in places:
+            if (operator := _OPERATOR.match(source.text, start, end)) is not None:  # "- leash"
+                lexemes.append(Lexeme("operator", operator[1], operator.start(1), operator.end(1)))
+                start = operator.end()
             lexemes += whole_file(source, start, end) or lex(source, start, end, token=True)
     return Parser(source, stdin, now).query(lexemes)
 

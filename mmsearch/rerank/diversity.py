@@ -89,7 +89,7 @@ def leaders(vectors: NDArray[np.float32], cosine: float) -> NDArray[np.int64]:
     """For each of n things in their order the first one that it is close to, or itself.
 
     A thing follows only one that leads, so that a chain of small steps does not join what is far apart; whom it follows
-    depends on those before it alone.
+    depends on those before it alone. 100,000 things take seconds, and little memory beside their vectors.
 
     Args:
         vectors: (n, dim) embeddings, L2-normalised; zeros for a thing that is close to no other.
@@ -100,14 +100,62 @@ def leaders(vectors: NDArray[np.float32], cosine: float) -> NDArray[np.int64]:
     """
     n = len(vectors)
     found = np.arange(n)
-    leading: list[int] = []
-    heads = np.empty_like(vectors)  # those of `leading` in its first rows
-    for row in range(n):
-        if leading:
-            near = np.flatnonzero(heads[: len(leading)] @ vectors[row] >= cosine)
-            if near.size:
-                found[row] = leading[near[0]]
-                continue
-        heads[len(leading)] = vectors[row]
-        leading.append(row)
+    leading: NDArray[np.int64] = np.empty(0, np.int64)
+    sketches = _sketches(vectors) if n > _ROWS else vectors
+    for start in range(0, n, _ROWS):
+        rows = np.arange(start, min(n, start + _ROWS))
+        for first in range(0, len(leading), _COLUMNS):
+            left = rows[found[rows] == rows]
+            heads = leading[first : first + _COLUMNS]
+            row, head = _close(vectors, sketches, left, heads, cosine)
+            # They come row by row, so the first of each row is the first leader.
+            firsts = np.flatnonzero(np.diff(row, prepend=-1))
+            found[left[row[firsts]]] = heads[head[firsts]]
+        left = rows[found[rows] == rows]
+        near = vectors[left] @ vectors[left].T >= cosine  # (rows, rows)
+        free = np.ones(len(left), bool)
+        for place in range(len(left)):
+            if free[place]:
+                near[place, : place + 1] = False
+                followers = near[place] & free
+                found[left[followers]] = left[place]
+                free &= ~followers
+        leading = np.concatenate([leading, left[free]])
     return found
+
+
+# Things that are compared at once: (rows, columns) cosines.
+_ROWS, _COLUMNS = 1024, 8192
+# Directions in which things differ most; the rest of a vector is known by its length alone.
+_DIRECTIONS = 31
+# Sketches are not worth it where more than this share of the pairs has to be looked at.
+_MANY = 0.02
+_ROUNDING = 1e-4
+
+
+def _close(
+    vectors: NDArray[np.float32],
+    sketches: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    cosine: float,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places in `rows` and `columns` of the pairs that are close, row by row."""
+    row, column = np.nonzero(sketches[rows] @ sketches[columns].T >= cosine - _ROUNDING)
+    if len(row) > _MANY * len(rows) * len(columns):
+        return np.nonzero(vectors[rows] @ vectors[columns].T >= cosine)
+    exact = np.einsum("nd,nd->n", vectors[rows[row]], vectors[columns[column]]) >= cosine
+    return row[exact], column[exact]
+
+
+def _sketches(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Short vectors (n, directions + 1) whose products are never below the cosines of the (n, dim) vectors.
+
+    They hold a vector's part in the directions in which a sample varies most, and the length of the rest, since by
+    Cauchy and Schwarz the product of two rests is at most that of their lengths.
+    """
+    sample = vectors[:: max(1, len(vectors) // 4096)]
+    _, directions = np.linalg.eigh(sample.T @ sample)  # ascending
+    part = vectors @ directions[:, -_DIRECTIONS:]  # (n, dim) -> (n, directions)
+    rest = np.sqrt(np.maximum(np.einsum("nd,nd->n", vectors, vectors) - np.einsum("nd,nd->n", part, part), 0.0))
+    return np.concatenate([part, rest[:, None]], axis=1, dtype=np.float32)

@@ -62,10 +62,7 @@ def shape(
     """
     _check(k, offset, diverse, group_by, duplicates)
     wanted = offset + k
-    if duplicates == "show" and diverse is None:
-        page = list(ranked(wanted))[offset:wanted]
-    else:
-        page = _distinct(ranked, wanted, likeness, diverse, fold=duplicates == "fold")[offset:wanted]
+    page = _distinct(ranked, wanted, likeness, diverse, fold=duplicates == "fold")[offset:wanted]
     hits = [_at_rank(hit, rank) for rank, hit in enumerate(page, start=offset + 1)]
     if group_by in (None, "item"):
         return hits
@@ -89,8 +86,8 @@ def _distinct(
 
 
 def _shaped(hits: Sequence[Hit], likeness: Likeness, diverse: float | None, *, fold: bool) -> list[Hit]:
-    if not hits:
-        return []
+    if not hits or not (fold or diverse):
+        return list(hits)
     heads = likeness.leaders(hits) if fold else np.arange(len(hits))
     folded: dict[int, list[Hit]] = {}
     for row, head in enumerate(heads.tolist()):
