@@ -19,12 +19,21 @@ from mmsearch.config import DEFAULT_MODEL, find_library
 from mmsearch.errors import EncoderMismatchError, LibraryNotFoundError, QueryError, UsageError
 from mmsearch.files import written
 from mmsearch.filters import Filters
-from mmsearch.query.language import Query, Term, parse
+from mmsearch.query.language import Query, Term, parse, parse_filters
 from mmsearch.rerank import load_reranker, own_file
 from mmsearch.rerank.token_store import TokenStores
 from mmsearch.retrieval import SHORTLIST, Retriever
 from mmsearch.storage.catalog import Catalog
-from mmsearch.types import Explanation, Hit, IndexSummary, LibraryStatus, Modality, Progress, TokenSummary
+from mmsearch.types import (
+    DuplicateGroup,
+    Explanation,
+    Hit,
+    IndexSummary,
+    LibraryStatus,
+    Modality,
+    Progress,
+    TokenSummary,
+)
 from mmsearch.vectors.stores import VectorStores
 
 if TYPE_CHECKING:
@@ -252,6 +261,38 @@ class SearchEngine:
             trace=trace,
         )
 
+    def duplicates(
+        self,
+        query: str | Sequence[str] | Query | Image.Image | None = None,
+        *,
+        filters: Filters | str | None = None,
+    ) -> tuple[DuplicateGroup, ...]:
+        """Group what the library holds more than once: photos that look the same, and files of the same content.
+
+        Args:
+            query: Only among the best thousand hits of it, or all items where it has filters alone; the whole library
+                when None.
+            filters: Only among items that pass; also as in `search`.
+
+        Returns:
+            Groups of two or more items, the best first in each; those first whose others take the most bytes.
+
+        Raises:
+            QueryError: The query cannot be read.
+            EncoderError: The encoder failed.
+        """
+        from mmsearch.retrieval.duplicates import AMONG_HITS, find_duplicates
+
+        found: Iterable[int] | None = None
+        limits = _filters(filters)
+        if query is not None or limits:
+            asked = Query(filters=limits) if query is None else _limited(_read(query), limits, None)
+            if asked.terms:
+                found = [hit.item_id for hit in self._retriever.search(asked, AMONG_HITS, duplicates="show")]
+            else:
+                found = self.catalog.select_items(asked.filters, self.catalog.item_count())
+        return find_duplicates(self.catalog, self.encoders, item_ids=found)
+
     def _check_reranking(self) -> None:
         """See that something can be read again."""
         if not self._rerankers:
@@ -303,6 +344,171 @@ class SearchEngine:
             source = self.catalog.vector_source(encoder.id, Modality.IMAGE)
             _, sample = self._stores(encoder, Modality.IMAGE).sample(source)
         return explain(sentence, picture, encoder, rerankers.get(encoder.id), sample)
+
+    def similar(
+        self, key: str | os.PathLike[str], k: int = 10, *, filters: Filters | str | None = None, model: str | None = None
+    ) -> list[Hit]:
+        """Find the items that are most like one of the library, without itself.
+
+        Args:
+            key: Of an item, or the path of a file that was indexed.
+            k: How many hits, at least 1.
+            filters: What every hit has to pass, as in `search`.
+            model: The encoder to compare with, in a library of several; the first when None.
+
+        Raises:
+            UsageError: The library has no such item, or k is below 1.
+        """
+        _check_k(k)
+        limited = _limited(Query(()), filters, None).filters
+        return self._batch(model).similar(_key(key), k, limited)
+
+    def search_many(
+        self,
+        queries: Sequence[str] | Sequence[Image.Image] | NDArray[np.floating],
+        k: int = 10,
+        *,
+        modality: Modality | str | None = None,
+        filters: Filters | str | None = None,
+        model: str | None = None,
+    ) -> ManyHits:
+        """Find the items nearest to each of many queries, as arrays: thousands of queries a second.
+
+        What each query finds is what it would find alone. Items are ranked by the cosine of their best segment; nothing
+        is calibrated, read again or cut off as `search` does.
+
+        Args:
+            queries: m texts, m Pillow images, or vectors (m, dim) of any real type and length.
+            k: How many items for each.
+            modality: Search segments of this kind alone. Scores of different kinds do not compare well: in a library
+                that holds several, name one.
+            filters: What every hit has to pass, as in `search`.
+            model: The encoder to search with, in a library of several; the first when None.
+
+        Raises:
+            UsageError: k is below 1, or there is no such model or modality.
+            QueryError: The queries are of another shape, not finite, or nothing that the model takes.
+        """
+        _check_k(k)
+        limited = _limited(Query(()), filters, None).filters
+        kind = None if modality is None else next(iter(Filters.of(modalities=[modality]).modalities or ()))
+        return self._batch(model).search(queries, k, modality=kind, filters=limited)
+
+    def vectors(
+        self,
+        keys: Sequence[str | os.PathLike[str]],
+        *,
+        missing: Literal["raise", "nan"] = "raise",
+        model: str | None = None,
+    ) -> NDArray[np.float32]:
+        """The vectors of items as one array.
+
+        Args:
+            keys: Of n items, or paths of files that were indexed.
+            missing: What becomes of a key that the library does not have.
+            model: The encoder, in a library of several; the first when None.
+
+        Returns:
+            (n, dim) float32, rows L2-normalised: of an item with several segments the direction of their mean.
+
+        Raises:
+            UsageError: An item is not there, or there is no such model.
+        """
+        return self._batch(model).vectors(keys if isinstance(keys, str) else [_key(key) for key in keys], missing=missing)
+
+    def embed(
+        self,
+        *,
+        texts: Sequence[str] | None = None,
+        images: Sequence[Any] | None = None,
+        sounds: Sequence[Any] | None = None,
+        model: str | None = None,
+    ) -> NDArray[np.float32]:
+        """Embed texts, images or sounds as queries, without storing anything.
+
+        Args:
+            texts: n texts; what is longer than the model reads is cut.
+            images: n images, each as `ItemData.image` may be.
+            sounds: n sounds, each as `ItemData.audio` may be; eight windows of each at most.
+            model: The encoder, in a library of several; the first when None.
+
+        Returns:
+            (n, dim) float32, rows L2-normalised.
+
+        Raises:
+            UsageError: Not just one of the three was given, or there is no such model.
+            QueryError: One cannot be read, or the model does not take any.
+        """
+        return self._batch(model).embed(texts=texts, images=images, sounds=sounds)
+
+    def _batch(self, model: str | None) -> BatchRetriever:
+        from mmsearch.retrieval.batch import BatchRetriever
+
+        found = [encoder for encoder in self.encoders if model in (None, encoder.id)]
+        if not found:
+            names = " and ".join(encoder.id for encoder in self.encoders)
+            raise UsageError(f"The library was made with {names}, not with {model}.")
+        return BatchRetriever(self.catalog, found[0], self._stores)
+
+    def add(
+        self,
+        items: Iterable[ItemData | Mapping[str, Any]],
+        *,
+        batch_size: int | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> AddSummary:
+        """Add things without files, as they come in; one whose key is there replaces that.
+
+        A batch is one transaction: whatever ends the process, the batches before it are stored. An item that is there
+        already, equal in all, costs next to nothing and changes nothing. One that is bad is told of and passed over.
+
+        Args:
+            items: Any number, from a list or a generator; never more than a batch of them is held. A mapping has the
+                fields of `ItemData`.
+            batch_size: Images for each batch; the model's own when None. A text counts as a sixteenth of an image, a
+                ready-made vector as a 64th.
+            progress: Called from this thread as the work goes on.
+
+        Raises:
+            LibraryLockedError: Another process is writing to the library.
+            EncoderError: The encoder failed; everything before that is saved.
+            StorageError: The disk is full or read-only; everything before that is saved.
+        """
+        from indexer.additions import add_items
+        from mmsearch.storage.lock import WriterLock
+
+        with WriterLock(self.library, "SearchEngine.add"):
+            self._keep_reranker()
+            return add_items(
+                items,
+                self.catalog,
+                self.encoders,
+                self._stores,
+                rerankers=self._rerankers,
+                tokens=self._tokens,
+                batch_size=batch_size,
+                progress=progress,
+            )
+
+    def remove(self, keys: Iterable[str | os.PathLike[str]]) -> int:
+        """Remove items by their keys, or by the paths of their files; unknown ones are passed over.
+
+        A file that still lies in an indexed folder comes back when that is indexed again.
+
+        Returns:
+            How many items were removed.
+
+        Raises:
+            LibraryLockedError: Another process is writing to the library.
+            StorageError: The disk is full or read-only.
+        """
+        from indexer.additions import remove_items
+        from mmsearch.storage.lock import WriterLock
+
+        if isinstance(keys, str):
+            raise UsageError("The keys are one key; put it into a list.")
+        with WriterLock(self.library, "SearchEngine.remove"):
+            return remove_items([_key(key) for key in keys], self.catalog, self.encoders, self._stores)
 
     def index(
         self,
@@ -457,6 +663,16 @@ class SearchEngine:
                 }
 
 
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise UsageError(f"k must be at least 1, not {k}.")
+
+
+def _key(key: str | os.PathLike[str]) -> str:
+    """A key, or the absolute path of a file."""
+    return key if isinstance(key, str) else os.path.abspath(key)
+
+
 def _try(encoder: Encoder) -> None:
     """Embed something, to see that the weights are there."""
     import numpy as np
@@ -470,16 +686,17 @@ def _try(encoder: Encoder) -> None:
         encoder.encode_sounds([encoder.prepare_sound(silence)])
 
 
+def _filters(filters: Filters | str | None) -> Filters:
+    if filters is None:
+        return Filters()
+    return parse_filters(filters) if isinstance(filters, str) else filters
+
+
 def _limited(query: Query, filters: Filters | str | None, modalities: Iterable[Modality | str] | None) -> Query:
     """The query with further filters."""
-    if isinstance(filters, str):
-        parsed = parse(filters)
-        if parsed.terms:
-            raise QueryError(f"{filters!r} holds more than filters.", hint="For example: type:image after:2023")
-        filters = parsed.filters
     limited = query.filters
     if filters is not None:
-        limited = limited.merged(filters)
+        limited = limited.merged(_filters(filters))
     if modalities is not None:
         limited = limited.merged(Filters.of(modalities=modalities))
     return query if limited == query.filters else dataclasses.replace(query, filters=limited)

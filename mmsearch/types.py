@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Collection",
     "CollectionRecord",
+    "DuplicateGroup",
     "EncoderRecord",
     "Explanation",
     "Failure",
@@ -467,6 +468,46 @@ class Hit:
     def _as_duplicate(self) -> dict[str, Any]:
         whole = self.to_dict()
         return {name: whole[name] for name in _OF_DUPLICATE}
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateGroup:
+    """Items that show the same picture, or whose files are the same.
+
+    Attributes:
+        items: Two or more; the best of them, by pixels and then by bytes, is the first.
+        cosines: How close each is to the first, by its embedding; 1 for the first.
+        same_content: Whether the file of each is that of the first, byte by byte.
+    """
+
+    items: tuple[Item, ...]
+    cosines: tuple[float, ...]
+    same_content: tuple[bool, ...]
+
+    @property
+    def spare_bytes(self) -> int:
+        """What the files of all but the first take."""
+        return sum(item.size_bytes for item in self.items[1:])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The group as plain JSON values, in a stable order."""
+        return {
+            "spare_bytes": self.spare_bytes,
+            "items": [
+                {
+                    "path": None if item.path is None else os.fspath(item.path),
+                    "modality": str(item.modality),
+                    "size_bytes": item.size_bytes,
+                    "width": item.info.width,
+                    "height": item.info.height,
+                    "similarity": round(cosine, 4),
+                    "same_content": same,
+                    "item_id": item.id,
+                    "key": item.key,
+                }
+                for item, cosine, same in zip(self.items, self.cosines, self.same_content, strict=True)
+            ],
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
