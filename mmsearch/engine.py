@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from mmsearch.config import DEFAULT_MODEL, find_library
 from mmsearch.errors import EncoderMismatchError, LibraryNotFoundError, QueryError, UsageError
@@ -37,11 +37,16 @@ from mmsearch.types import (
 from mmsearch.vectors.stores import VectorStores
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL import Image
 
     from indexer.sync import SyncOptions
+    from mmsearch.item_data import AddSummary, ItemData
     from mmsearch.protocols import Encoder, Reranker
     from mmsearch.query.trace import Trace
+    from mmsearch.retrieval.batch import BatchRetriever
+    from mmsearch.retrieval.many_hits import ManyHits
     from mmsearch.retrieval.shaping import Duplicates, GroupBy
 
 __all__ = ["SearchEngine"]
@@ -346,7 +351,12 @@ class SearchEngine:
         return explain(sentence, picture, encoder, rerankers.get(encoder.id), sample)
 
     def similar(
-        self, key: str | os.PathLike[str], k: int = 10, *, filters: Filters | str | None = None, model: str | None = None
+        self,
+        key: str | os.PathLike[str],
+        k: int = 10,
+        *,
+        filters: Filters | str | None = None,
+        model: str | None = None,
     ) -> list[Hit]:
         """Find the items that are most like one of the library, without itself.
 
@@ -360,7 +370,7 @@ class SearchEngine:
             UsageError: The library has no such item, or k is below 1.
         """
         _check_k(k)
-        limited = _limited(Query(()), filters, None).filters
+        limited = Filters() if filters is None else _filters(filters)
         return self._batch(model).similar(_key(key), k, limited)
 
     def search_many(
@@ -390,7 +400,7 @@ class SearchEngine:
             QueryError: The queries are of another shape, not finite, or nothing that the model takes.
         """
         _check_k(k)
-        limited = _limited(Query(()), filters, None).filters
+        limited = Filters() if filters is None else _filters(filters)
         kind = None if modality is None else next(iter(Filters.of(modalities=[modality]).modalities or ()))
         return self._batch(model).search(queries, k, modality=kind, filters=limited)
 
@@ -414,7 +424,9 @@ class SearchEngine:
         Raises:
             UsageError: An item is not there, or there is no such model.
         """
-        return self._batch(model).vectors(keys if isinstance(keys, str) else [_key(key) for key in keys], missing=missing)
+        return self._batch(model).vectors(
+            keys if isinstance(keys, str) else [_key(key) for key in keys], missing=missing
+        )
 
     def embed(
         self,

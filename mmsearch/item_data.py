@@ -12,7 +12,6 @@ from mmsearch.types import Modality
 if TYPE_CHECKING:
     import os
 
-    import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
 

@@ -94,7 +94,8 @@ def main_segments(
         Item ids (n,), ascending, and the ids (n,) of segments with a vector, ascending within an item.
     """
     keys = [key for (key,) in session.rows("SELECT id FROM collections WHERE encoder = ?", (encoder_id,))]
-    statement = f"""SELECT s.item_id, s.id, s.modality = i.modality FROM items i CROSS JOIN segments s CROSS JOIN vectors v
+    statement = f"""SELECT s.item_id, s.id, s.modality = i.modality
+        FROM items i CROSS JOIN segments s CROSS JOIN vectors v
         WHERE i.id IN ({{}}) AND s.item_id = i.id AND v.segment_id = s.id
         AND v.collection_id IN ({",".join(map(str, keys))})"""
     table = np.array(_grouped(session, statement, np.unique(item_ids).tolist()), np.int64).reshape(-1, 3)
