@@ -1,15 +1,10 @@
 """Words of a query that stand in names, folders, notes and texts: the evidence that they give for items.
 
-A word in the name of a file or folder, in a caption or a note says more the rarer it is. With N items of which n have
-the word, and lambda the chance that a word of a query is meant as such a word, finding it multiplies the odds that the
-item is meant by
-
-    1 + lambda (N / n - 1)
-
-the ratio of the chances that the word stands there for an item that is meant and for any other (the binary
-independence model of Robertson and Sparck Jones 1976, with a mixture for words that were meant as a description). An
-item that has every word of the query was probably meant by its words, whatever its picture looks like: its odds are
-raised to at least `_ALL_WORDS`.
+A word in the name of a file or folder, in a caption or a note says more the rarer it is. Where n of N items have the
+word, finding it adds log(N / n) to the log-odds that an item is meant: the inverse document frequency, which is the
+likelihood ratio of the binary independence model for a word that every item has which is meant (Robertson and Sparck
+Jones 1976). An item that has every word of the query was probably meant by its words, whatever its picture looks like:
+`_ALL_WORDS` is added to its odds.
 """
 
 from __future__ import annotations
@@ -33,9 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Wording"]
 
-# Chosen by benchmarks/hybrid_search.py.
-_MEANT = 0.2
-_ALL_WORDS = 4.0
+# See benchmarks/hybrid_search.py.
+_ALL_WORDS = 20.0
 # Words beyond so many of a query, and of which so many items have one, tell next to nothing.
 _MOST_WORDS = 12
 _MOST_ITEMS = 20_000
@@ -85,7 +79,7 @@ class Wording:
             items = catalog.items_with_word(word, _MOST_ITEMS + 1)
             if 0 < len(items) <= max(1, min(_MOST_ITEMS, count // 2)):
                 found.append(items)
-                gains.append(float(np.log1p(_MEANT * max(0.0, count / len(items) - 1))))
+                gains.append(float(np.log(max(1.0, count / len(items)))))
         if not found:
             return cls()
         every = np.concatenate(found)
@@ -116,11 +110,11 @@ class Wording:
             replace(
                 match,
                 score=float(score),
-                relevance=max(float(new / (1 + new)), match.relevance),
+                relevance=max(float(new / (1 + new)), match.relevance) if gained else match.relevance,
                 stage="fused",
                 retrieval_score=match.score if match.retrieval_score is None else match.retrieval_score,
             )
-            for match, score, new in zip(matches, np.log(odds).tolist(), odds, strict=True)
+            for match, score, new, gained in zip(matches, np.log(odds).tolist(), odds, bonus.tolist(), strict=True)
         ]
         order = sorted(range(len(matches)), key=lambda place: (-weighed[place].score, place))
         return [weighed[place] for place in order]
