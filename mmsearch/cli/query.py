@@ -1,4 +1,4 @@
-"""``mmsearch query``: terms -> hits as a table, as JSON lines or as paths."""
+"""``mmsearch query``: terms and filters -> hits as a table, as JSON lines or as paths, or groups of duplicates."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmsearch.cli import filter_options as options
 from mmsearch.cli.options import Json, Library, Model, Reranker, command_app
-from mmsearch.cli.output import note, write, write_bytes, write_lines
+from mmsearch.cli.output import note, notes
 from mmsearch.cli.parameters import PlainCommand
 from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
-    from mmsearch.types import Hit
+    from mmsearch.cli.hits import Form
+    from mmsearch.filters import Filters
+    from mmsearch.query.language import Query
 
 __all__ = ["app"]
 
@@ -26,51 +28,106 @@ Examples:
   mmsearch query "a dog on the beach"
   mmsearch query ./cat.jpg -k 20
   mmsearch query "a dog barking" --type audio,video --open
-  mmsearch query ./photo.jpg --type text
   mmsearch query dog + ./pool.jpg - leash
-  mmsearch query 2:dog + beach
+  mmsearch query 2:dog + beach type:image after:2023-06
+  mmsearch query '"IMG_2041"'
+  mmsearch query --in "Summer 2023" --size ">2MB"
   mmsearch query - < photo.jpg
   mmsearch query "a man walking a dog" --shortlist 300
+  mmsearch query sunset --diverse --group-by month
+  mmsearch query --dups
   mmsearch query sunset --print0 | xargs -0 cp -t ./sunsets
 
 \b
 Exit codes: 0 with hits, 1 without, 2 wrong usage, 130 after Ctrl-C.
 """
 
-# Below this chance that the best hit matches, the table says so.
-_DOUBTFUL = 0.1
-_MINUS = re.compile(r"-\s+\S.*", re.DOTALL)
+K = 10
+# What begins with a minus and is no option: a minus to push away, exact words, a filter or a group of them.
+_MINUS = re.compile(r"-(?:\s+\S.*|[\"(].*|[A-Za-z]{2,}:.+)", re.DOTALL)
+_NUMBER = re.compile(r"\d*\.?\d+")
+_AUTO = "auto"
 
 app = command_app()
 
 
 class _TermsCommand(PlainCommand):
-    """A command whose terms may begin with a minus and a space, as in ``"- leash"``."""
+    """A command whose terms may begin with a minus, as in ``"- leash"`` and ``-type:video``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, list(_apart(args)))
 
 
 def _apart(args: Sequence[str]) -> list[str]:
-    """Take ``"- leash"`` for ``-`` and ``leash``; after ``--`` everything is a term already."""
+    """Tell terms that begin with a minus from options, by a blank before it, and give ``--diverse`` its value.
+
+    After ``--`` everything is a term already.
+    """
     end = args.index("--") if "--" in args else len(args)
     tokens: list[str] = []
-    for token in args[:end]:
-        tokens += ["-", token[1:].lstrip()] if _MINUS.fullmatch(token) else [token]
+    for place, token in enumerate(args[:end]):
+        tokens.append(f" {token}" if _MINUS.fullmatch(token) else token)
+        if token == "--diverse" and not _NUMBER.fullmatch("".join(args[place + 1 : min(end, place + 2)])):
+            tokens.append(_AUTO)
     return [*tokens, *args[end:]]
 
 
 @app.command(cls=_TermsCommand, epilog=_EXAMPLES)
 def query(
-    terms: Annotated[list[str], typer.Argument(metavar="TERM", show_default=False, hidden=True)],
-    k: Annotated[int, typer.Option("-k", metavar="N", help="How many hits.")] = 10,
+    terms: Annotated[list[str] | None, typer.Argument(metavar="TERM", show_default=False, hidden=True)] = None,
+    k: Annotated[
+        int | None, typer.Option("-k", metavar="N", show_default=False, help="How many hits, else 10.")
+    ] = None,
     library: Library = None,
-    types: Annotated[
-        str | None,
+    type_: options.Types = None,
+    path: options.Paths = None,
+    inside: options.Inside = None,
+    after: options.After = None,
+    before: options.Before = None,
+    date: options.Date = None,
+    camera: options.Cameras = None,
+    size: options.Size = None,
+    width: options.Width = None,
+    height: options.Height = None,
+    near: options.Near = None,
+    has: options.Has = None,
+    duration: options.Duration = None,
+    meta: options.Meta = None,
+    exact: options.Exact = None,
+    min_relevance: Annotated[
+        float | None,
         typer.Option(
-            "--type", metavar="T,...", show_default=False, help="Only these types: text, image, audio, video."
+            "--min-relevance", metavar="P", show_default=False, help="Leave out what is less likely to match: 0 to 1."
         ),
     ] = None,
+    show_all: Annotated[
+        bool, typer.Option("--all", help="Show what comes nearest, however little it matches.")
+    ] = False,
+    offset: Annotated[
+        int | None, typer.Option("--offset", metavar="N", show_default=False, help="Pass over the first N hits.")
+    ] = None,
+    page: Annotated[
+        int | None, typer.Option("--page", metavar="N", show_default=False, help="The Nth page of -k hits, from 1.")
+    ] = None,
+    diverse: Annotated[
+        str | None,
+        typer.Option(
+            "--diverse", metavar="[X]", show_default=False, help="Push down what repeats better hits: 0 to 1, else 0.3."
+        ),
+    ] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            "--group-by", metavar="WHAT", show_default=False, help="Arrange hits by item, day, month or folder."
+        ),
+    ] = None,
+    no_fold: Annotated[bool, typer.Option("--no-fold", help="Near-duplicates as hits of their own.")] = False,
+    dups: Annotated[
+        bool, typer.Option("--dups", help="List near-duplicates and copies, of all or of what is asked for.")
+    ] = False,
+    no_words: Annotated[
+        bool, typer.Option("--no-words", help="By meaning alone, not by words in names and texts.")
+    ] = False,
     rerank: Annotated[
         bool | None,
         typer.Option("--rerank/--no-rerank", show_default=False, help="Re-read the best hits; by itself if possible."),
@@ -85,6 +142,7 @@ def query(
     open_best: Annotated[
         bool, typer.Option("--open", help="Open the best hit, a sound or video at its second where a player can.")
     ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Tell what was done and how long it took.")] = False,
     as_json: Json = False,
     paths: Annotated[bool, typer.Option("--paths", help="Paths alone, one a line.")] = False,
     print0: Annotated[bool, typer.Option("--print0", help="Paths alone, each followed by a zero byte.")] = False,
@@ -94,67 +152,135 @@ def query(
     """Search by words, by files, or by both.
 
     A TERM is words, an image, sound, video or text file, or - for standard input. Terms are joined with + and -, which
-    pushes away; 2:dog counts double. Words that follow one another are one term.
+    pushes away; 2:dog counts double. Words that follow one another are one term. "Words in quotation marks" must stand
+    in what is found, and type:image after:2023 limit it, as the options do; -type:video leaves out.
     """
     if as_json + paths + print0 > 1:
         raise UsageError("Only one of --json, --paths and --print0 can be given.", hint="See: mmsearch query --help")
     if shortlist < 1:
         raise UsageError(f"--shortlist must be at least 1, not {shortlist}.", hint="Leave it out for 100.")
-    if k < 1:
+    if k is not None and k < 1:
         raise UsageError(f"-k must be at least 1, not {k}.", hint='For example: mmsearch query "a dog" -k 10')
     if reranker is not None and rerank is False:
         raise UsageError("--no-rerank does without the reranker that --reranker names.", hint="Leave one of them out.")
     if reranker is not None:
         rerank = True  # it was named to be used
-    modalities = None if types is None else [name.strip() for name in types.split(",")]
+    passed_over = _offset(offset, page, k or K)
+    least = _least(min_relevance, show_all)
 
     # One query multiplies small matrices: waking more threads for them costs more than it gains. NumPy reads this when
-    # it is imported.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # it is imported. Comparing a whole library is worth them.
+    if not dups:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+    limits = options.filters_from(
+        {
+            "type": type_,
+            "path": path,
+            "in": inside,
+            "after": after,
+            "before": before,
+            "date": date,
+            "camera": camera,
+            "size": size,
+            "width": width,
+            "height": height,
+            "near": near,
+            "has": has,
+            "duration": duration,
+            "meta": meta,
+            "exact": exact,
+        }
+    )
+    wanted = _wanted(terms or [], limits, everything=dups)
+    strength = _strength(diverse)
+    form: Form = "json" if as_json else "paths" if paths else "print0" if print0 else "table"
 
     from mmsearch.engine import SearchEngine
-    from mmsearch.query.language import parse
+    from mmsearch.query.trace import Trace
 
-    wanted = parse(terms, stdin=_standard_input)
     # A query never goes to the network: it says which command fetches the model instead.
     with SearchEngine.open(library, model=model, offline=True, reranker=reranker, notify=note) as engine:
-        hits = engine.search(wanted, k, modalities=modalities, rerank=rerank, shortlist=shortlist)
+        if dups:
+            from mmsearch.cli.hits import write_duplicates
+
+            return write_duplicates(engine.duplicates(wanted, filters=limits)[:k], form)
+        assert wanted is not None  # only --dups does without
+        trace = Trace() if explain else None
+        hits = engine.search(
+            wanted,
+            k or K,
+            filters=limits,
+            rerank=rerank,
+            shortlist=shortlist,
+            words=not no_words,
+            min_relevance=least,
+            offset=passed_over,
+            diverse=strength,
+            group_by=group_by,  # type: ignore[arg-type]  # what it may be is checked there
+            duplicates="show" if no_fold else "fold",
+            trace=trace,
+        )
+    if trace is not None:
+        notes(trace.lines())
     if not hits:
-        note("No match.")
+        note("No match." if not passed_over else "No more matches.")
+        if least != 0 and not passed_over:
+            note("To see what comes nearest all the same, add --all.")
         note("To see what the library holds: mmsearch status")
         return 1
-    shown = [place for hit in hits for place in hit.unfolded()] if segments else hits
-    if as_json:
-        from mmsearch.present.jsonl import json_lines
+    from mmsearch.cli.hits import open_hit, write_hits
 
-        write_lines(json_lines(hit.to_dict() for hit in shown))
-    elif paths or print0:
-        from mmsearch.present.paths import path_bytes
-
-        write_bytes(path_bytes(shown, b"\0" if print0 else b"\n"))
-    else:
-        from mmsearch.present.table import table
-        from mmsearch.present.terminal import describe
-
-        write(table(shown, describe(sys.stdout), previews=not no_preview, base=Path.cwd()))
-        if hits[0].relevance < _DOUBTFUL:
-            note("There is no good match; these come nearest.")
+    write_hits(hits, form, segments=segments, previews=not no_preview)
     if open_best:
-        _open(hits[0])
+        open_hit(hits[0])
     return 0
 
 
-def _open(hit: Hit) -> None:
-    """Open a hit; its path and time are told first, whatever comes of it."""
-    from mmsearch.present.paths import shown_path
-    from mmsearch.present.places import clock, place_text
-    from mmsearch.present.player import open_hit
+def _wanted(terms: list[str], limits: Filters, *, everything: bool) -> Query | None:
+    """What is looked for; None for the whole library, where that makes sense."""
+    if terms:
+        from mmsearch.query.language import parse
 
-    if hit.path is not None:
-        note("  ".join(filter(None, (f"Opening {shown_path(hit.path)}", place_text(hit)))))
-    player = open_hit(hit)
-    if hit.start_ms and not player.jumps:
-        note(f"{player.name} starts at the beginning; go to {clock(hit.start_ms)}.")
+        return parse(terms, stdin=_standard_input)
+    if limits:
+        from mmsearch.query.language import Query
+
+        return Query(filters=limits)
+    if everything:
+        return None
+    raise UsageError("Missing argument 'TERM'.", hint="For help: mmsearch query --help")
+
+
+def _offset(offset: int | None, page: int | None, k: int) -> int:
+    if offset is not None and page is not None:
+        raise UsageError("Only one of --offset and --page can be given.", hint="--page 2 is --offset 10 with -k 10.")
+    if page is not None and page < 1:
+        raise UsageError(f"--page must be at least 1, not {page}.", hint="The first page is --page 1.")
+    if offset is not None and offset < 0:
+        raise UsageError(f"--offset must be at least 0, not {offset}.", hint="Leave it out to begin at the best hit.")
+    return (page - 1) * k if page is not None else offset or 0
+
+
+def _least(min_relevance: float | None, show_all: bool) -> float | None:
+    if show_all and min_relevance is not None:
+        raise UsageError("Only one of --all and --min-relevance can be given.", hint="--all is --min-relevance 0.")
+    if min_relevance is not None and not 0 <= min_relevance <= 1:
+        raise UsageError(f"--min-relevance is between 0 and 1, not {min_relevance:g}.", hint="For example: 0.5")
+    return 0.0 if show_all else min_relevance
+
+
+def _strength(diverse: str | None) -> float | None:
+    if diverse is None:
+        return None
+    from mmsearch.rerank.diversity import DIVERSITY, check_strength
+
+    try:
+        strength = DIVERSITY if diverse == _AUTO else float(diverse)
+    except ValueError:
+        raise UsageError(f"--diverse is between 0 and 1, not {diverse!r}.", hint="For example: --diverse 0.5") from None
+    check_strength(strength)
+    return strength
 
 
 def _standard_input() -> bytes:

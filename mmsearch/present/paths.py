@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mmsearch.types import Hit
+    from mmsearch.types import Hit, Item
 
 __all__ = ["path_bytes", "printable", "shown_path"]
 
@@ -50,8 +50,8 @@ def shown_path(path: str | os.PathLike[str], *, base: str | os.PathLike[str] | N
     return printable(whole)
 
 
-def path_bytes(hits: Iterable[Hit], end: bytes) -> Iterator[bytes]:
-    """The absolute path of each hit as the bytes that the file system knows, followed by `end`.
+def path_bytes(hits: Iterable[Hit | Item], end: bytes) -> Iterator[bytes]:
+    """The absolute path of each hit or item as the bytes that the file system knows, followed by `end`.
 
     A file with several hits is written once, and items without a file, which have no path, are left out.
     """

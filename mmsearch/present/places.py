@@ -10,7 +10,7 @@ from mmsearch.types import Modality
 if TYPE_CHECKING:
     from mmsearch.types import Hit
 
-__all__ = ["clock", "others_text", "passage_text", "place_text", "span_text"]
+__all__ = ["clock", "duplicates_text", "others_text", "passage_text", "place_text", "span_text"]
 
 # More places than these are counted.
 _LISTED = 6
@@ -64,6 +64,14 @@ def others_text(hit: Hit) -> str:
     if passages:
         parts.append(f"and {passages:,} more passage{'s' * (passages > 1)}")
     return " ".join(parts)
+
+
+def duplicates_text(hit: Hit) -> str:
+    """What was folded under the hit, in one line: ``and 2 near-duplicates: a.jpg, b.jpg``; or nothing."""
+    if not hit.duplicates:
+        return ""
+    names = [f"item {copy.item_id}" if copy.path is None else copy.path.name for copy in hit.duplicates]
+    return f"and {len(names):,} near-duplicate{'s' * (len(names) > 1)}: {_listed(names)}"
 
 
 def span_text(start_ms: int | None, end_ms: int | None) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mmsearch.present.cells import snippet, wrapped
 from mmsearch.present.paths import shown_path
-from mmsearch.present.places import clock, others_text, passage_text, place_text
+from mmsearch.present.places import clock, duplicates_text, others_text, passage_text, place_text
 from mmsearch.present.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def table(hits: Sequence[Hit], terminal: Terminal, *, previews: bool = True, bas
         heading = f"{'#':>3}  {'relevance':<{_BAR + 6}} {kind}{'size':>8}  {'changed':<10}  path"
         yield _paint(heading, _DIM, terminal) + "\n"
     for hit in hits:
+        yield from _heading(hit, hits, terminal, base)
         size, changed = _file_facts(hit.path)
         bar = f"{_bar(hit.relevance, terminal)} " if terminal.interactive else ""
         relevance = _paint(f"{bar}{_percent(hit.relevance)}", _colour(hit.relevance), terminal)
@@ -54,7 +55,7 @@ def table(hits: Sequence[Hit], terminal: Terminal, *, previews: bool = True, bas
         size = _paint(f"{size:>8}", _RED if size == "missing" else _DIM, terminal)
         changed = _paint(f"{changed:<10}", _DIM, terminal)
         yield f"{hit.rank:>3}  {relevance} {kind}{size}  {changed}  {_name(hit, base)}\n"
-        for text in (passage_text(hit), others_text(hit)):
+        for text in (passage_text(hit), others_text(hit), duplicates_text(hit)):
             for line in snippet(text or "", max(16, terminal.columns - 5)):
                 yield f"     {_paint(line, _DIM, terminal)}\n"
 
@@ -65,6 +66,7 @@ def _blocks(hits: Sequence[Hit], terminal: Terminal, base: Path | None, *, mixed
 
     columns, lines = BOX
     for hit, preview in zip(hits, previews(hits, terminal), strict=True):
+        yield from _heading(hit, hits, terminal, base)
         facts = list(_facts(hit, preview, terminal, columns, base, mixed=mixed))
         height = len(facts) if preview is None else max(lines, len(facts))
         if preview is not None and preview.sequence is not None:
@@ -76,6 +78,14 @@ def _blocks(hits: Sequence[Hit], terminal: Terminal, base: Path | None, *, mixed
             # The cursor goes to a column, since a picture may be narrower than its box.
             yield f"{picture}\r\x1b[{columns + 2}C{facts[row]}\n" if row < len(facts) else f"{picture}\n"
         yield "\n"
+
+
+def _heading(hit: Hit, hits: Sequence[Hit], terminal: Terminal, base: Path | None) -> Iterator[str]:
+    """The name of a hit's group above the first hit of it, after an empty line where there are hits above."""
+    first = next(other for other in hits if other.group == hit.group)
+    if hit.group is not None and hit is first:
+        name = shown_path(hit.group, base=base) if os.path.isabs(hit.group) else hit.group
+        yield f"{'' if hit is hits[0] else chr(10)}{_paint(name, _BOLD, terminal)}\n"
 
 
 def _facts(
@@ -96,7 +106,11 @@ def _facts(
     joined = "  ".join(fact for fact in facts if fact)
     if joined:
         yield _paint(joined, _RED if size == "missing" else _DIM, terminal)
-    for text, lines in ((passage_text(hit), _PASSAGE_LINES), (others_text(hit), 1)):
+    for text, lines in (
+        (passage_text(hit), _PASSAGE_LINES),
+        (others_text(hit), 1),
+        (duplicates_text(hit), 1),
+    ):
         yield from (_paint(line, _DIM, terminal) for line in snippet(text or "", room, lines=lines))
 
 

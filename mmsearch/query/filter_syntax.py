@@ -14,6 +14,9 @@ from mmsearch.query.lexer import KEYS, Lexeme, Part, Source, parts_of
 __all__ = ["both", "filter_from", "flag", "near_miss"]
 
 
+_ANYTHING = Filters()
+
+
 def filter_from(lexeme: Lexeme, source: Source, now: datetime) -> Filters:
     """What a filter, quotation or group limits a search to, without its minus.
 
@@ -33,14 +36,22 @@ def filter_from(lexeme: Lexeme, source: Source, now: datetime) -> Filters:
     return _read(lexeme.key, lexeme.parts, source, now)
 
 
-def flag(key: str, value: str, now: datetime) -> Filters:
+def flag(key: str, value: str, now: datetime, before: Filters = _ANYTHING) -> Filters:
     """What an option of the command line limits a search to: ``--after 2023`` is ``after:2023``.
 
+    Args:
+        key: Of the filter.
+        value: What was given for it; quotation marks are needed only around commas.
+        now: What ``7d`` counts from.
+        before: What other options said already.
+
     Raises:
-        QueryError: The value cannot be read, with its place.
+        QueryError: The value cannot be read, or nothing can pass it and the others, with its place.
     """
     source = Source(f"--{key} {value}")
-    return _read(key, parts_of(source, len(key) + 3, len(source.text)), source, now)
+    start, end = len(key) + 3, len(source.text)
+    found = _read(key, parts_of(source, start, end), source, now)
+    return both(before, found, Lexeme("filter", value, start, max(end, start + 1), key=key), source)
 
 
 def both(one: Filters, other: Filters, lexeme: Lexeme, source: Source) -> Filters:

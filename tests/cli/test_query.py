@@ -13,7 +13,7 @@ from PIL import Image
 from mmsearch.cli.query import _apart
 from mmsearch.engine import SearchEngine
 from mmsearch.types import Hit, Modality
-from tests.cli.conftest import ODD_NAME, Invoke
+from tests.cli.conftest import ODD_NAME, Invoke, noise
 
 KEYS = [
     "rank",
@@ -45,7 +45,7 @@ def rows(text: str) -> list[dict[str, object]]:
 
 
 def test_hits_are_json_lines_in_the_form_that_scripts_rely_on(invoke: Invoke, library: Path) -> None:
-    result = invoke("query", "a dog", "-k", 5, "--library", library, "--json")
+    result = invoke("query", "a dog", "-k", 5, "--all", "--library", library, "--json")
     assert result.exit_code == 0
     found = rows(result.stdout)
     assert [list(row) for row in found] == [KEYS] * 5
@@ -70,15 +70,22 @@ def test_terms_are_joined_and_pushed_away(invoke: Invoke, library: Path, photos:
 
 
 def test_options_may_stand_anywhere_and_a_minus_is_never_one(invoke: Invoke, library: Path) -> None:
-    result = invoke("query", "--library", library, "2:dog", "-", "a leash", "-k", 2, "+", "beach", "--json")
+    result = invoke("query", "--library", library, "2:dog", "-", "a leash", "-k", 2, "+", "beach", "--json", "--all")
     assert len(rows(result.stdout)) == 2
 
 
-def test_a_minus_in_quotes_is_the_same_as_one_that_stands_alone() -> None:
-    assert _apart(["dog", "- leash", "-k", "3"]) == ["dog", "-", "leash", "-k", "3"]
+def test_terms_that_begin_with_a_minus_are_told_from_options() -> None:
+    assert _apart(["dog", "- leash", "-k", "3"]) == ["dog", " - leash", "-k", "3"]
     assert _apart(["dog", "-", "leash", "--json", "-k3"]) == ["dog", "-", "leash", "--json", "-k3"]
+    assert _apart(["-type:video", '-"red car"', "-(type:video)"]) == [" -type:video", ' -"red car"', " -(type:video)"]
     assert _apart(["a-b", "-"]) == ["a-b", "-"]
     assert _apart(["dog", "--", "- leash"]) == ["dog", "--", "- leash"]
+
+
+def test_diversity_has_a_strength_or_none() -> None:
+    assert _apart(["--diverse", "0.5", "dog"]) == ["--diverse", "0.5", "dog"]
+    assert _apart(["--diverse", "dog"]) == ["--diverse", "auto", "dog"]
+    assert _apart(["dog", "--diverse"]) == ["dog", "--diverse", "auto"]
 
 
 def test_after_two_dashes_everything_is_a_term(invoke: Invoke, library: Path) -> None:
@@ -109,7 +116,7 @@ def test_standard_input_that_is_no_query_is_wrong_usage(invoke: Invoke, library:
 def test_paths_are_written_as_the_file_system_has_them(
     invoke: Invoke, library: Path, photos: Path, option: str
 ) -> None:
-    result = invoke("query", "x", "-k", 100, "--library", library, option)
+    result = invoke("query", "x", "-k", 100, "--all", "--library", library, option)
     end = b"\n" if option == "--paths" else b"\0"
     assert result.stdout_bytes.count(os.fsencode(photos) + b"/" + ODD_NAME + end) == 1
     if option == "--print0":
@@ -119,9 +126,9 @@ def test_paths_are_written_as_the_file_system_has_them(
 
 
 def test_odd_names_are_escaped_in_json_and_in_the_table(invoke: Invoke, library: Path) -> None:
-    found = rows(invoke("query", "x", "-k", 100, "--library", library, "--json").stdout)
+    found = rows(invoke("query", "x", "-k", 100, "--all", "--library", library, "--json").stdout)
     assert any(os.fsencode(str(row["path"])).endswith(ODD_NAME) for row in found)
-    table = invoke("query", "x", "-k", 100, "--library", library).stdout
+    table = invoke("query", "x", "-k", 100, "--all", "--library", library).stdout
     assert "odd \\xff\\n\\x1b[31m name.png" in table
     assert len(table.splitlines()) == 12
 
@@ -144,9 +151,9 @@ def test_a_file_that_is_gone_is_marked(invoke: Invoke, tmp_path: Path) -> None:
 
 def test_a_table_without_a_good_match_says_so(invoke: Invoke, library: Path) -> None:
     said = {}
-    for words in ("wolf", "zebra", "sea", "tree"):  # arbitrary, since the hashing encoder knows no animals
-        (row,) = rows(invoke("query", words, "-k", 1, "--library", library, "--json").stdout)
-        table = invoke("query", words, "--library", library)
+    for words in ("sea", "tree", "lamp", "snow"):  # arbitrary, since the hashing encoder knows no animals
+        (row,) = rows(invoke("query", words, "-k", 1, "--all", "--library", library, "--json").stdout)
+        table = invoke("query", words, "--all", "--library", library)
         assert table.exit_code == 0
         assert table.stderr in ("", "There is no good match; these come nearest.\n")
         said[bool(table.stderr)] = bool(table.stderr) == (float(str(row["relevance"])) < 0.1)
@@ -161,7 +168,7 @@ def test_k_below_one_is_wrong_usage(invoke: Invoke, library: Path, k: int) -> No
 
 
 def test_types_filter_and_none_left_is_no_match(invoke: Invoke, library: Path) -> None:
-    assert len(rows(invoke("query", "x", "--type", "image", "--library", library, "--json").stdout)) == 10
+    assert len(rows(invoke("query", "x", "--type", "image", "--all", "--library", library, "--json").stdout)) == 10
     assert invoke("query", "x", "--type", "image, text", "--library", library).exit_code == 0
     result = invoke("query", "x", "--type", "audio", "--library", library)
     assert (result.exit_code, result.stdout) == (1, "")
@@ -329,3 +336,144 @@ def test_a_photo_is_opened_as_the_system_does(
     result = invoke("query", photos / "03.png", "-k", 1, "--open", "--library", library, env=environment)
     assert (result.exit_code, result.stderr) == (0, f"Opening {photos / '03.png'}\n")
     assert (tmp_path / "calls").read_text().splitlines()[1:] == [str(photos / "03.png")]
+
+
+def test_each_filter_is_an_option_and_stands_in_a_query(invoke: Invoke, library: Path, photos: Path) -> None:
+    common = ("--all", "-k", 100, "--library", library, "--json")
+    for option, value, number in (
+        ("type", "image", 12),
+        ("path", "0?.png", 10),
+        ("in", photos.name, 12),
+        ("after", "2000", 12),
+        ("before", "1h", None),
+        ("date", "1990", 0),
+        ("camera", "canon", 0),
+        ("size", ">1B", 12),
+        ("width", "32", 12),
+        ("height", "<10", 0),
+        ("near", "48.85,2.35", 0),
+        ("has", "gps", 0),
+        ("duration", "<60s", 0),
+        ("meta", "shop=berlin", 0),
+        ("exact", "05", 1),
+    ):
+        flag = invoke("query", "x", f"--{option}", value, *common)
+        inline = invoke("query", "x", f"{option}:{value}", *common)
+        if number is None:
+            assert (flag.exit_code, inline.exit_code) == (2, 2)
+            continue
+        assert len(rows(flag.stdout)) == len(rows(inline.stdout)) == number, option
+        alone = invoke("query", f"--{option}", value, *common)
+        assert len(rows(alone.stdout)) == number, option
+        assert all(row["stage"] in ("filter", "text") for row in rows(alone.stdout))
+        left_out = invoke("query", "x", f"-{option}:{value}", *common)
+        assert len(rows(left_out.stdout)) == 12 - number, option
+
+
+def test_options_and_filters_of_the_query_are_joined(invoke: Invoke, library: Path) -> None:
+    common = ("--all", "-k", 100, "--library", library, "--json")
+    both = invoke("query", "x", "path:0?.png", "--exact", "05", *common)
+    assert [Path(str(row["path"])).name for row in rows(both.stdout)] == ["05.png"]
+    assert len(rows(invoke("query", "--path", "05.png", "--path", "06.png", *common).stdout)) == 2
+
+
+def test_an_error_points_into_the_query_or_the_option(invoke: Invoke, library: Path) -> None:
+    result = invoke("query", "a dog", "type:photo", "--library", library)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[:3] == [
+        "mmsearch: There is no type 'photo'.",
+        "  a dog type:photo",
+        "             ^^^^^",
+    ]
+    result = invoke("query", "a dog", "--size", "large", "--library", library)
+    assert result.stderr.splitlines()[1:3] == ["  --size large", "         ^^^^^"]
+
+
+def test_pages_follow_one_another(invoke: Invoke, library: Path) -> None:
+    def found(*arguments: object) -> list[object]:
+        result = invoke("query", "x", "--all", "--library", library, "--json", *arguments)
+        return [(row["rank"], row["path"]) for row in rows(result.stdout)]
+
+    whole = found("-k", 12)
+    assert len(whole) == 12
+    assert [hit for page in (1, 2, 3, 4) for hit in found("-k", 5, "--page", page)] == whole
+    assert found("-k", 3, "--offset", 4) == whole[4:7]
+    result = invoke("query", "x", "--all", "--library", library, "--page", 9)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("No more matches.")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--page", 0),
+        ("--offset", -1),
+        ("--page", 2, "--offset", 10),
+        ("--min-relevance", 2),
+        ("--min-relevance", 0.5, "--all"),
+        ("--diverse", 2),
+        ("--group-by", "colour"),
+    ],
+)
+def test_numbers_out_of_range_are_wrong_usage(invoke: Invoke, library: Path, arguments: tuple[object, ...]) -> None:
+    result = invoke("query", "x", "--library", library, *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("mmsearch: ")
+
+
+def test_irrelevant_hits_are_left_out_unless_all_are_asked_for(invoke: Invoke, library: Path) -> None:
+    every = rows(invoke("query", "sea", "--all", "-k", 100, "--library", library, "--json").stdout)
+    third, fourth = (float(str(row["relevance"])) for row in every[2:4])
+    assert third > fourth
+    least = (third + fourth) / 2
+    some = rows(invoke("query", "sea", "--min-relevance", least, "-k", 100, "--library", library, "--json").stdout)
+    assert some == [row for row in every if float(str(row["relevance"])) >= least]
+    none = invoke("query", "sea", "--min-relevance", 1, "--library", library)
+    assert (none.exit_code, none.stdout) == (1, "")
+    assert "add --all" in none.stderr
+
+
+def test_hits_are_grouped_under_headings(invoke: Invoke, library: Path, photos: Path) -> None:
+    common = ("query", "x", "--all", "--library", library, "--group-by", "folder")
+    assert invoke(*common).stdout.splitlines()[0].endswith(photos.name)
+    assert {row["group"] for row in rows(invoke(*common, "--json").stdout)} == {str(photos)}
+
+
+def test_what_was_done_is_told_on_stderr(invoke: Invoke, library: Path) -> None:
+    result = invoke("query", "x", "--all", "--explain", "--library", library, "--json")
+    assert len(rows(result.stdout)) == 10
+    assert "ms" in result.stderr
+
+
+def test_near_duplicates_are_folded_and_listed(invoke: Invoke, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    noise(folder, 4)
+    with Image.open(folder / "00.png") as image:
+        image.resize((64, 64), Image.Resampling.NEAREST).save(folder / "larger.png")
+    (folder / "copy of 01.png").write_bytes((folder / "01.png").read_bytes())
+    library = tmp_path / "lib"
+    invoke("index", folder, "--library", library, "--model", "hashing")
+    common = ("--library", library, "--all", "--json")
+    folded = rows(invoke("query", "x", *common).stdout)
+    assert len(folded) == 4
+    assert sorted(len(row["duplicates"]) for row in folded) == [0, 0, 1, 1]  # type: ignore[arg-type]
+    assert "and 1 near-duplicate: " in invoke("query", "x", "--all", "--library", library).stdout
+    assert len(rows(invoke("query", "x", "--no-fold", *common).stdout)) == 6
+    groups = rows(invoke("query", "--dups", "--library", library, "--json").stdout)
+    found = {frozenset(Path(item["path"]).name for item in row["items"]) for row in groups}  # type: ignore[attr-defined]
+    assert found == {frozenset({"larger.png", "00.png"}), frozenset({"01.png", "copy of 01.png"})}
+    shown = invoke("query", "--dups", "--library", library)
+    assert shown.stdout.count(" alike, ") == 2 and "same file" in shown.stdout
+    assert shown.stderr.startswith("2 groups: 2 of the items could go")
+    spare = invoke("query", "--dups", "--paths", "--library", library).stdout.splitlines()
+    assert len(spare) == 2 and str(folder / "larger.png") not in spare
+    assert len(rows(invoke("query", "--dups", "path:0*.png", "--library", library, "--json").stdout)) == 0
+    assert invoke("query", "--dups", "-k", 1, "--library", library).stdout.count(" alike, ") == 1
+
+
+def test_diversity_reorders_and_loses_nothing(invoke: Invoke, library: Path) -> None:
+    common = ("query", "x", "--all", "-k", 12, "--library", library, "--paths")
+    plain = invoke(*common).stdout.splitlines()
+    for arguments in (("--diverse",), ("--diverse", 0.9)):
+        diverse = invoke(*common, *arguments).stdout.splitlines()
+        assert sorted(diverse) == sorted(plain) and diverse[0] == plain[0]
