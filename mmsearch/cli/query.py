@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmsearch.cli import filter_options as options
+from mmsearch.cli import result_options as results
 from mmsearch.cli.options import Json, Library, Model, Reranker, command_app
 from mmsearch.cli.output import note, notes
 from mmsearch.cli.parameters import PlainCommand
@@ -46,7 +47,6 @@ K = 10
 # What begins with a minus and is no option: a minus to push away, exact words, a filter or a group of them.
 _MINUS = re.compile(r"-(?:\s+\S.*|[\"(].*|[A-Za-z]{2,}:.+)", re.DOTALL)
 _NUMBER = re.compile(r"\d*\.?\d+")
-_AUTO = "auto"
 
 app = command_app()
 
@@ -68,7 +68,7 @@ def _apart(args: Sequence[str]) -> list[str]:
     for place, token in enumerate(args[:end]):
         tokens.append(f" {token}" if _MINUS.fullmatch(token) else token)
         if token == "--diverse" and not _NUMBER.fullmatch("".join(args[place + 1 : min(end, place + 2)])):
-            tokens.append(_AUTO)
+            tokens.append(results.AUTO)
     return [*tokens, *args[end:]]
 
 
@@ -94,40 +94,15 @@ def query(
     duration: options.Duration = None,
     meta: options.Meta = None,
     exact: options.Exact = None,
-    min_relevance: Annotated[
-        float | None,
-        typer.Option(
-            "--min-relevance", metavar="P", show_default=False, help="Leave out what is less likely to match: 0 to 1."
-        ),
-    ] = None,
-    show_all: Annotated[
-        bool, typer.Option("--all", help="Show what comes nearest, however little it matches.")
-    ] = False,
-    offset: Annotated[
-        int | None, typer.Option("--offset", metavar="N", show_default=False, help="Pass over the first N hits.")
-    ] = None,
-    page: Annotated[
-        int | None, typer.Option("--page", metavar="N", show_default=False, help="The Nth page of -k hits, from 1.")
-    ] = None,
-    diverse: Annotated[
-        str | None,
-        typer.Option(
-            "--diverse", metavar="[X]", show_default=False, help="Push down what repeats better hits: 0 to 1, else 0.3."
-        ),
-    ] = None,
-    group_by: Annotated[
-        str | None,
-        typer.Option(
-            "--group-by", metavar="WHAT", show_default=False, help="Arrange hits by item, day, month or folder."
-        ),
-    ] = None,
-    no_fold: Annotated[bool, typer.Option("--no-fold", help="Near-duplicates as hits of their own.")] = False,
-    dups: Annotated[
-        bool, typer.Option("--dups", help="List near-duplicates and copies, of all or of what is asked for.")
-    ] = False,
-    no_words: Annotated[
-        bool, typer.Option("--no-words", help="By meaning alone, not by words in names and texts.")
-    ] = False,
+    min_relevance: results.MinRelevance = None,
+    show_all: results.All = False,
+    offset: results.Offset = None,
+    page: results.Page = None,
+    diverse: results.Diverse = None,
+    group_by: results.GroupBy = None,
+    no_fold: results.NoFold = False,
+    dups: results.Dups = False,
+    no_words: results.NoWords = False,
     rerank: Annotated[
         bool | None,
         typer.Option("--rerank/--no-rerank", show_default=False, help="Re-read the best hits; by itself if possible."),
@@ -165,8 +140,8 @@ def query(
         raise UsageError("--no-rerank does without the reranker that --reranker names.", hint="Leave one of them out.")
     if reranker is not None:
         rerank = True  # it was named to be used
-    passed_over = _offset(offset, page, k or K)
-    least = _least(min_relevance, show_all)
+    passed_over = results.offset_of(offset, page, k or K)
+    least = results.least_of(min_relevance, show_all)
 
     # One query multiplies small matrices: waking more threads for them costs more than it gains. NumPy reads this when
     # it is imported. Comparing a whole library is worth them.
@@ -193,7 +168,7 @@ def query(
         }
     )
     wanted = _wanted(terms or [], limits, everything=dups)
-    strength = _strength(diverse)
+    strength = results.strength_of(diverse)
     form: Form = "json" if as_json else "paths" if paths else "print0" if print0 else "table"
 
     from mmsearch.engine import SearchEngine
@@ -250,37 +225,6 @@ def _wanted(terms: list[str], limits: Filters, *, everything: bool) -> Query | N
     if everything:
         return None
     raise UsageError("Missing argument 'TERM'.", hint="For help: mmsearch query --help")
-
-
-def _offset(offset: int | None, page: int | None, k: int) -> int:
-    if offset is not None and page is not None:
-        raise UsageError("Only one of --offset and --page can be given.", hint="--page 2 is --offset 10 with -k 10.")
-    if page is not None and page < 1:
-        raise UsageError(f"--page must be at least 1, not {page}.", hint="The first page is --page 1.")
-    if offset is not None and offset < 0:
-        raise UsageError(f"--offset must be at least 0, not {offset}.", hint="Leave it out to begin at the best hit.")
-    return (page - 1) * k if page is not None else offset or 0
-
-
-def _least(min_relevance: float | None, show_all: bool) -> float | None:
-    if show_all and min_relevance is not None:
-        raise UsageError("Only one of --all and --min-relevance can be given.", hint="--all is --min-relevance 0.")
-    if min_relevance is not None and not 0 <= min_relevance <= 1:
-        raise UsageError(f"--min-relevance is between 0 and 1, not {min_relevance:g}.", hint="For example: 0.5")
-    return 0.0 if show_all else min_relevance
-
-
-def _strength(diverse: str | None) -> float | None:
-    if diverse is None:
-        return None
-    from mmsearch.rerank.diversity import DIVERSITY, check_strength
-
-    try:
-        strength = DIVERSITY if diverse == _AUTO else float(diverse)
-    except ValueError:
-        raise UsageError(f"--diverse is between 0 and 1, not {diverse!r}.", hint="For example: --diverse 0.5") from None
-    check_strength(strength)
-    return strength
 
 
 def _standard_input() -> bytes:

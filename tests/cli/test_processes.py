@@ -60,7 +60,7 @@ def on_terminal(*arguments: object, interrupt_at: bytes | None = None, **environ
 def test_hits_and_no_hits_and_wrong_usage_have_their_codes_and_streams(
     process: Process, library: Path, tmp_path: Path
 ) -> None:
-    hits = process("query", "dog", "--library", library, "--paths")
+    hits = process("query", "dog", "--library", library, "--paths", "--all")
     assert (hits.returncode, hits.stderr) == (0, b"")
     assert len(hits.stdout.splitlines()) >= 10
     for arguments, code in ((["--type", "audio"], 1), (["-k", "0"], 2)):
@@ -84,7 +84,7 @@ def test_unexpected_errors_have_a_traceback_only_on_request(process: Process, li
 def test_a_reader_that_has_enough_ends_the_output_quietly(library: Path) -> None:
     for form in ("--paths", "--json", "--no-preview"):
         running = subprocess.Popen(
-            [*MAIN, "query", "dog", "-k", "100", "--library", str(library), form],
+            [*MAIN, "query", "dog", "--all", "-k", "100", "--library", str(library), form],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=process_environment(),
         )  # fmt: skip
         assert running.stdout is not None and running.stderr is not None
@@ -117,10 +117,10 @@ def test_closed_streams_are_no_trouble(library: Path, closed: str, arguments: st
 
 def test_an_encoding_without_the_characters_of_a_name_escapes_them(process: Process, library: Path) -> None:
     environment = process_environment(PYTHONIOENCODING="ascii")
-    done = process("query", "dog", "-k", "100", "--library", library, env=environment)
+    done = process("query", "dog", "--all", "-k", "100", "--library", library, env=environment)
     assert done.returncode == 0
     assert b"odd \\xff\\n\\x1b[31m name.png" in done.stdout
-    raw = process("query", "dog", "-k", "100", "--library", library, "--print0", env=environment)
+    raw = process("query", "dog", "--all", "-k", "100", "--library", library, "--print0", env=environment)
     assert ODD_NAME + b"\0" in raw.stdout
 
 
@@ -173,13 +173,13 @@ def test_ctrl_c_on_a_terminal_saves_and_the_next_run_goes_on(tmp_path: Path) -> 
     ],
 )
 def test_a_terminal_shows_pictures_its_own_way(library: Path, environment: dict[str, str], mark: bytes) -> None:
-    code, shown = on_terminal("query", "dog", "-k", "2", "--library", library, **environment)
+    code, shown = on_terminal("query", "dog", "--all", "-k", "2", "--library", library, **environment)
     assert code == 0
     assert shown.count(mark) >= 2
 
 
 def test_pictures_can_be_turned_off(library: Path) -> None:
-    query = ("query", "dog", "-k", "2", "--library", library)
+    query = ("query", "dog", "--all", "-k", "2", "--library", library)
     for arguments, environment in (([*query, "--no-preview"], {}), ([*query], {"NO_COLOR": "1"})):
         code, shown = on_terminal(*arguments, TERM="xterm-kitty", **environment)
         assert code == 0

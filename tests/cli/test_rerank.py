@@ -35,6 +35,10 @@ FIELDS = [
     "matched",
     "retrieval_score",
     "others",
+    "key",
+    "metadata",
+    "duplicates",
+    "group",
 ]
 
 
@@ -61,7 +65,7 @@ def reranked(tmp_path_factory: pytest.TempPathFactory, pictures: Path, reranker:
 
 
 def rows(invoke: Invoke, library: Path, *arguments: object) -> list[dict[str, Any]]:
-    result = invoke("query", "a dog", "--library", library, "--json", *arguments)
+    result = invoke("query", "a dog", "--all", "--library", library, "--json", *arguments)
     assert result.exit_code == 0, result.stderr
     return [json.loads(line) for line in result.stdout.splitlines()]
 
@@ -73,7 +77,7 @@ def test_a_library_with_a_reranker_reads_its_best_hits_again_by_itself(invoke: I
     assert {row["path"]: row["retrieval_score"] for row in found} == {row["path"]: row["score"] for row in plain}
     assert [row["path"] for row in found] != [row["path"] for row in plain]
     assert rows(invoke, reranked, "-k", 12, "--rerank") == found
-    table = invoke("query", "a dog", "--library", reranked, "--no-preview").stdout
+    table = invoke("query", "a dog", "--all", "--library", reranked, "--no-preview").stdout
     assert Path(found[0]["path"]).name in table.splitlines()[0]
 
 
@@ -139,7 +143,7 @@ def test_the_built_in_model_reads_its_hits_again_without_torch(invoke: Invoke, s
     assert invoke("index", *photos, "--library", library, "--reranker", file).exit_code == 0
     probe = (
         "import sys\nfrom mmsearch.cli.query import app\n"
-        f"sys.argv = ['mmsearch', 'a cat', '--library', {str(library)!r}, '--json', '--rerank']\n"
+        f"sys.argv = ['mmsearch', 'a cat', '--library', {str(library)!r}, '--json', '--rerank', '--all']\n"
         "try:\n    app()\nfinally:\n    print('torch' in sys.modules, 'onnxruntime' in sys.modules, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False, timeout=60)
