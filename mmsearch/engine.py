@@ -371,7 +371,7 @@ class SearchEngine:
         """
         _check_k(k)
         limited = Filters() if filters is None else _filters(filters)
-        return self._batch(model).similar(_key(key), k, limited)
+        return self.arrays(model).similar(_key(key), k, limited)
 
     def search_many(
         self,
@@ -402,7 +402,7 @@ class SearchEngine:
         _check_k(k)
         limited = Filters() if filters is None else _filters(filters)
         kind = None if modality is None else next(iter(Filters.of(modalities=[modality]).modalities or ()))
-        return self._batch(model).search(queries, k, modality=kind, filters=limited)
+        return self.arrays(model).search(queries, k, modality=kind, filters=limited)
 
     def vectors(
         self,
@@ -424,7 +424,7 @@ class SearchEngine:
         Raises:
             UsageError: An item is not there, or there is no such model.
         """
-        return self._batch(model).vectors(
+        return self.arrays(model).vectors(
             keys if isinstance(keys, str) else [_key(key) for key in keys], missing=missing
         )
 
@@ -451,9 +451,14 @@ class SearchEngine:
             UsageError: Not just one of the three was given, or there is no such model.
             QueryError: One cannot be read, or the model does not take any.
         """
-        return self._batch(model).embed(texts=texts, images=images, sounds=sounds)
+        return self.arrays(model).embed(texts=texts, images=images, sounds=sounds)
 
-    def _batch(self, model: str | None) -> BatchRetriever:
+    def arrays(self, model: str | None = None) -> BatchRetriever:
+        """What works on arrays of one model of the library; the methods above and `mmsearch.recommend` build on it.
+
+        Raises:
+            UsageError: The library was made without that model.
+        """
         from mmsearch.retrieval.batch import BatchRetriever
 
         found = [encoder for encoder in self.encoders if model in (None, encoder.id)]

@@ -36,14 +36,14 @@ _SEGMENTS_FOR_AN_ITEM = 4
 class BatchRetriever:
     """Works on what one encoder has in a catalog.
 
-    Args:
+    Attributes:
         catalog: The library.
         encoder: Of the vectors.
         stores: Its indexes.
     """
 
     def __init__(self, catalog: Catalog, encoder: Encoder, stores: VectorStores) -> None:
-        self._catalog, self._encoder, self._stores = catalog, encoder, stores
+        self.catalog, self.encoder, self.stores = catalog, encoder, stores
 
     def embed(
         self,
@@ -60,7 +60,7 @@ class BatchRetriever:
             raise UsageError("The texts are one text; put it into a list.")
         if texts is not None:
             self._check(Modality.TEXT)
-            return self._encoder.encode_texts(list(texts)) if texts else self._nothing
+            return self.encoder.encode_texts(list(texts)) if texts else self._nothing
         if images is not None:
             self._check(Modality.IMAGE)
             return self._pictures(images)
@@ -69,30 +69,30 @@ class BatchRetriever:
 
     @property
     def _nothing(self) -> NDArray[np.float32]:
-        return np.empty((0, self._encoder.dim), np.float32)
+        return np.empty((0, self.encoder.dim), np.float32)
 
     def _check(self, modality: Modality) -> None:
-        if modality not in self._encoder.modalities:
-            raise QueryError(f"The model {self._encoder.id} takes no {modality}.", hint="See: mmsearch models list")
+        if modality not in self.encoder.modalities:
+            raise QueryError(f"The model {self.encoder.id} takes no {modality}.", hint="See: mmsearch models list")
 
     def _pictures(self, images: Sequence[Any]) -> NDArray[np.float32]:
         from indexer.contents import picture_of
         from indexer.reader import SegmentReader
 
-        reader, rows = SegmentReader([self._encoder], captions=False), []
-        for start in range(0, len(images), self._encoder.batch_size):
-            some = [picture_of(image, reader) for image in images[start : start + self._encoder.batch_size]]
-            rows.append(self._encoder.encode_images([segment.inputs[self._encoder.id] for segment in some]))
+        reader, rows = SegmentReader([self.encoder], captions=False), []
+        for start in range(0, len(images), self.encoder.batch_size):
+            some = [picture_of(image, reader) for image in images[start : start + self.encoder.batch_size]]
+            rows.append(self.encoder.encode_images([segment.inputs[self.encoder.id] for segment in some]))
         return np.concatenate(rows) if rows else self._nothing
 
     def _heard(self, sounds: Sequence[Any]) -> NDArray[np.float32]:
         from indexer.contents import windows_of
         from indexer.reader import SegmentReader
 
-        reader, rows = SegmentReader([self._encoder], captions=False, max_windows=8), []
+        reader, rows = SegmentReader([self.encoder], captions=False, max_windows=8), []
         for sound in sounds:
-            inputs = [segment.inputs[self._encoder.id] for segment in windows_of(sound, reader)]
-            rows.append(_mean(self._encoder.encode_sounds(inputs)))
+            inputs = [segment.inputs[self.encoder.id] for segment in windows_of(sound, reader)]
+            rows.append(_mean(self.encoder.encode_sounds(inputs)))
         return np.stack(rows) if rows else self._nothing
 
     def vectors(self, keys: Sequence[str], *, missing: str = "raise") -> NDArray[np.float32]:
@@ -101,9 +101,9 @@ class BatchRetriever:
             raise UsageError("The keys are one key; put it into a list.")
         if missing not in ("raise", "nan"):
             raise UsageError(f'Missing items can "raise" or be "nan", not {missing!r}.')
-        ids = self._catalog.ids_of_keys(keys)
+        ids = self.catalog.ids_of_keys(keys)
         found, rows = self.item_vectors(ids[ids >= 0])
-        out = np.full((len(keys), self._encoder.dim), np.nan, np.float32)
+        out = np.full((len(keys), self.encoder.dim), np.nan, np.float32)
         if len(found):
             places = np.searchsorted(found, ids)
             places[places == len(found)] = 0
@@ -122,8 +122,8 @@ class BatchRetriever:
 
     def item_vectors(self, item_ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Items (n,), ascending, and their vectors (n, dim): of several segments the direction of their mean."""
-        items, segments = self._catalog.main_segments(self._encoder.id, item_ids)
-        known, vectors = self._catalog.vectors(self._encoder.id, segments)
+        items, segments = self.catalog.main_segments(self.encoder.id, item_ids)
+        known, vectors = self.catalog.vectors(self.encoder.id, segments)
         here = np.isin(segments, known)
         items, segments = items[here], segments[here]
         rows = vectors[np.searchsorted(known, segments)]
@@ -139,16 +139,16 @@ class BatchRetriever:
     def similar(self, key: str, k: int, filters: Filters) -> list[Hit]:
         """The items that are like one; see `SearchEngine.similar`."""
         vector = self.vectors([key])[0]
-        own = int(self._catalog.ids_of_keys([key])[0])
-        modality = self._catalog.items([own])[own].modality
+        own = int(self.catalog.ids_of_keys([key])[0])
+        modality = self.catalog.items([own])[own].modality
         asked = Modality.IMAGE if modality is Modality.VIDEO else modality
         term = EmbeddedTerm(vector, asked, 1.0, "")
         lists = []
         for collection in self._collections(None, filters):
-            facts = CollectionFacts(self._catalog, self._encoder.id, collection.modality)
-            store = self._stores(self._encoder, collection.modality)
+            facts = CollectionFacts(self.catalog, self.encoder.id, collection.modality)
+            store = self.stores(self.encoder, collection.modality)
             searcher = FilteredStore(store, facts, filters, Trace(), str(collection.modality))
-            ranker = CollectionRanker(self._catalog, self._encoder, collection.modality, searcher)
+            ranker = CollectionRanker(self.catalog, self.encoder, collection.modality, searcher)
             lists.append(ranker.rank([term], k + 1))
         hits = [hit for hit in group(lists, k + 1) if hit.item_id != own][:k]
         return [
@@ -174,15 +174,15 @@ class BatchRetriever:
         if len(parts) > 1:
             joined = [np.concatenate(side, axis=1) for side in zip(*parts, strict=True)]
             items, segments, scores = _best_items(joined[0], joined[1], joined[2], k)
-        return ManyHits(items, segments, scores, self._catalog.keys_of_items)
+        return ManyHits(items, segments, scores, self.catalog.keys_of_items)
 
     def _rows(self, queries: Any) -> NDArray[np.float32]:
         """Queries of any kind as (m, dim) float32, L2-normalised."""
         if isinstance(queries, np.ndarray):
             rows = np.asarray(queries)
-            if rows.ndim != 2 or rows.shape[1] != self._encoder.dim or rows.dtype.kind not in "fiu":
+            if rows.ndim != 2 or rows.shape[1] != self.encoder.dim or rows.dtype.kind not in "fiu":
                 raise QueryError(
-                    f"Vectors must be real numbers of the shape (m, {self._encoder.dim}), not {rows.dtype} of the"
+                    f"Vectors must be real numbers of the shape (m, {self.encoder.dim}), not {rows.dtype} of the"
                     f" shape {rows.shape}."
                 )
             return _unit(rows)
@@ -197,8 +197,8 @@ class BatchRetriever:
     def _collections(self, modality: Modality | None, filters: Filters | None) -> list[CollectionRecord]:
         return [
             record
-            for record in self._catalog.collections()
-            if record.encoder_id == self._encoder.id and modality in (None, record.modality)
+            for record in self.catalog.collections()
+            if record.encoder_id == self.encoder.id and modality in (None, record.modality)
         ]
 
     def _search(
@@ -207,16 +207,16 @@ class BatchRetriever:
         """Items, segments and scores (m, k) of one collection."""
         allowed = None
         if filters and filters != Filters(frozenset({collection.modality})):
-            allowed = self._catalog.select_segments(self._encoder.id, collection.modality, filters)
-        store = self._stores(self._encoder, collection.modality)
-        source = self._catalog.vector_source(self._encoder.id, collection.modality)
+            allowed = self.catalog.select_segments(self.encoder.id, collection.modality, filters)
+        store = self.stores(self.encoder, collection.modality)
+        source = self.catalog.vector_source(self.encoder.id, collection.modality)
         out_segments, out_scores = empty_hits(len(queries), k)
         out_items = out_segments.copy()
         depth = k if collection.modality is Modality.IMAGE else _SEGMENTS_FOR_AN_ITEM * k
         rows = np.arange(len(queries))
         while len(rows):
             segments, scores = store.search(source, queries[rows], depth, allowed=allowed)
-            items = self._catalog.items_of_segments(segments)
+            items = self.catalog.items_of_segments(segments)
             out_items[rows], out_segments[rows], out_scores[rows] = _best_items(items, segments, scores, k)
             # Some have all that there is; of the others an item took many places: look deeper for those.
             rows = rows[(out_items[rows, -1] < 0) & (segments[:, -1] >= 0)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mmsearch.storage.copies import content_hashes, copies, items_of
 from mmsearch.storage.roots import locate
 from mmsearch.storage.session import Session
-from mmsearch.types import Failure, KnownFile, Root
+from mmsearch.types import Collection, Failure, KnownFile, Modality, Root
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,6 +153,14 @@ class FileReader:
         from mmsearch.storage.keys import main_segments
 
         return main_segments(self._session, encoder_id, item_ids)
+
+    def collection_items(
+        self, encoder_id: str, modality: Modality, after_segment_id: int = 0
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The segments (n,) of a collection after an id, ascending, and the items (n,) that they belong to."""
+        from mmsearch.storage.keys import collection_items
+
+        return collection_items(self._session, Collection(encoder_id, modality), after_segment_id)
 
     def added_items(self, keys: Iterable[str]) -> dict[str, AddedItem]:
         """The items with these keys, as far as that tells whether they change; those that are not there are absent."""

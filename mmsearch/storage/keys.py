@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["AddedItem", "added_items", "ids_of_keys", "items_of_segments", "keys_of_items", "main_segments"]
+    from mmsearch.types import Collection
+
+__all__ = [
+    "AddedItem",
+    "added_items",
+    "collection_items",
+    "ids_of_keys",
+    "items_of_segments",
+    "keys_of_items",
+    "main_segments",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +113,20 @@ def main_segments(
     own = np.unique(table[table[:, 2] == 1, 0])
     kept = (table[:, 2] == 1) | ~np.isin(table[:, 0], own)
     return table[kept, 0], table[kept, 1]
+
+
+def collection_items(
+    session: Session, collection: Collection, after_segment_id: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The segments (n,) of a collection after an id, ascending, and the items (n,) that they belong to."""
+    rows = session.rows(
+        """SELECT v.segment_id, s.item_id FROM vectors v CROSS JOIN segments s ON s.id = v.segment_id
+        WHERE v.segment_id > ? AND v.collection_id = (SELECT id FROM collections WHERE encoder = ? AND modality = ?)
+        ORDER BY v.segment_id""",
+        (after_segment_id, collection.encoder_id, collection.modality.value),
+    )
+    table = np.array(rows, np.int64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
 
 
 def _grouped(session: Session, statement: str, values: Sequence[Any]) -> list[Any]:
