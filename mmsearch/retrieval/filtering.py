@@ -37,13 +37,13 @@ __all__ = ["CollectionFacts", "FilteredStore"]
 
 # Segments of the sample that are asked whether they pass, and the share from which a filter is loose.
 _ASKED = 128
-_LOOSE = 0.08
-# With the facts in memory ids cost next to nothing, and only a very loose filter is better not answered.
-_LOOSE_IN_MEMORY = 0.3
+_LOOSE = 0.03
+# With the facts in memory ids cost next to nothing, and only a looser filter is better not answered.
+_LOOSE_IN_MEMORY = 0.1
 # More is fetched than the share of those that pass calls for, and so many times more where that was too little.
 _MARGIN = 1.3
 _FURTHER = 4
-_MOST_FETCHED = 4096
+_MOST_FETCHED = 8192
 # Reading the facts of one segment into memory takes about as long.
 _SECONDS_PER_FACT = 3e-6
 # Fewer facts than this are not worth keeping.

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mmsearch.errors import QueryError
+from mmsearch.filters import Filters
 from mmsearch.query.trace import Trace
 from mmsearch.retrieval.filtering import CollectionFacts, FilteredStore
 from mmsearch.retrieval.ranking import CollectionRanker, Match
@@ -72,7 +73,7 @@ class Matcher:
         self._shortlist = shortlist
         self._words = words
         self._trace = trace or Trace()
-        self._searchers: dict[str, FilteredStore] = {}
+        self._searchers: dict[tuple[str, str | None], FilteredStore] = {}
 
     def lists(self, items: int) -> list[list[Match]]:
         """The matches of each collection, best first, of at least so many items where there are as many.
@@ -129,6 +130,8 @@ class Matcher:
         with self._trace.step("words", "names, folders, notes and texts that hold words of the query") as step:
             found = Wording.of(self._parts.catalog, self._query)
             step.candidates = len(found.items)
+            if found.broad:
+                step.detail = f"{len(found.broad)} words of many items beside these"
         return found
 
     def _ranked(
@@ -148,34 +151,40 @@ class Matcher:
         if self._wording:
             named = self._parts.catalog.segment_ids_of(self._wording.candidates().tolist())
             found = ranker.rank(terms, items, named, segments=self._shortlist) if len(named) else []
-            known = {match.record.segment.id for match in matches}
-            matches += [match for match in found if match.record.segment.id not in known]
-            matches = self._worded_first(matches)
+            for word, _ in self._wording.broad:
+                having = self._searcher(encoder, collection, word)
+                found += CollectionRanker(self._parts.catalog, encoder, modality, having).rank(terms, items)
+            known = {match.record.segment.id: match for match in (*found, *matches)}
+            matches = self._worded_first(list(known.values()))
         if reading is not None and reads:
             where = str(modality)
             with self._trace.step("rerank", f"the best {self._shortlist} read with the words", where) as step:
                 matches = reading.rerank(terms, matches, embedder)
                 step.candidates = len(matches)
-        return self._wording.weighed(matches)
+        return self._wording.weighed(self._parts.catalog, matches)
 
     def _worded_first(self, matches: list[Match]) -> list[Match]:
         """In the order that words and embeddings give together, each with the score that it had."""
         known = {match.record.segment.id: match for match in matches}
         best = sorted(matches, key=lambda match: (-match.score, match.record.segment.id))
-        return [known[match.record.segment.id] for match in self._wording.weighed(best)]
+        return [known[match.record.segment.id] for match in self._wording.weighed(self._parts.catalog, best)]
 
-    def _searcher(self, encoder: Encoder, collection: CollectionRecord) -> FilteredStore:
-        if collection.name not in self._searchers:
+    def _searcher(self, encoder: Encoder, collection: CollectionRecord, word: str | None = None) -> FilteredStore:
+        """The index of a collection behind the filters of the query, and one more for items that have a word."""
+        name = (collection.name, word)
+        if name not in self._searchers:
             filters, modality = self._filters, collection.modality
             if filters.modalities is not None and modality in filters.modalities:
                 filters = replace(filters, modalities=None)  # all of the collection are of one that is wanted
+            if word is not None:
+                filters = filters.merged(Filters(phrases=(word.strip('"'),)))
             facts = self._parts.facts.get(collection.name)
             if facts is None:
                 facts = CollectionFacts(self._parts.catalog, encoder.id, modality)
                 facts = self._parts.facts.setdefault(collection.name, facts)
             store = self._parts.stores(encoder, modality)
-            self._searchers[collection.name] = FilteredStore(store, facts, filters, self._trace, str(modality))
-        return self._searchers[collection.name]
+            self._searchers[name] = FilteredStore(store, facts, filters, self._trace, str(modality))
+        return self._searchers[name]
 
     def _listed(self, items: int) -> list[Match]:
         """What passes the filters of a query that looks for nothing else, the newest first."""

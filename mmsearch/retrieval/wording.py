@@ -9,6 +9,7 @@ Jones 1976). An item that has every word of the query was probably meant by its 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -55,14 +56,18 @@ class Wording:
     """What the words of a query say of items.
 
     Attributes:
-        items: (n,) ids of those that have at least one word, ascending.
+        items: (n,) ids of those that have at least one of the rarer words, ascending.
         bonus: (n,) what is added to the log-odds that an item is meant.
-        whole: (n,) whether it has every word.
+        counts: (n,) how many of the rarer words it has.
+        words: How many words the query has.
+        broad: Words that many items have, each with what it adds; who has them is looked up when it matters.
     """
 
     items: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     bonus: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    whole: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    words: int = 0
+    broad: tuple[tuple[str, float], ...] = ()
 
     @classmethod
     def of(cls, catalog: Catalog, query: Query) -> Wording:
@@ -75,33 +80,40 @@ class Wording:
         count = catalog.item_count()
         found: list[NDArray[np.int64]] = []
         gains: list[float] = []
+        broad: list[tuple[str, float]] = []
         for word in telling[:_MOST_WORDS]:
             items = catalog.items_with_word(word, _MOST_ITEMS + 1)
-            if 0 < len(items) <= max(1, min(_MOST_ITEMS, count // 2)):
+            having = len(items) if len(items) <= _MOST_ITEMS else catalog.count_with_word(word)
+            if not 0 < having <= max(1, count // 2):
+                continue
+            gain = math.log(count / having) if having < count else 0.0
+            if having > _MOST_ITEMS:
+                broad.append((word, gain))
+            else:
                 found.append(items)
-                gains.append(float(np.log(max(1.0, count / len(items)))))
+                gains.append(gain)
         if not found:
-            return cls()
+            return cls(words=len(telling), broad=tuple(broad))
         every = np.concatenate(found)
         items, places, counts = np.unique(every, return_inverse=True, return_counts=True)
         gained = np.repeat(gains, [len(part) for part in found])
         bonus = np.bincount(places, gained, len(items)).astype(np.float64)
-        return cls(items, bonus, counts == len(telling))
+        return cls(items, bonus, counts.astype(np.int64), len(telling), tuple(broad))
 
     def __bool__(self) -> bool:
         """Whether any item has a word."""
-        return len(self.items) > 0
+        return len(self.items) > 0 or bool(self.broad)
 
     def candidates(self) -> NDArray[np.int64]:
         """Ids of the items that have most, ascending."""
         if len(self.items) <= _CANDIDATES:
             return self.items
-        order = np.lexsort((self.items, -self.bonus, ~self.whole))
+        order = np.lexsort((self.items, -self.bonus, -self.counts))
         return np.sort(self.items[order[:_CANDIDATES]])
 
-    def weighed(self, matches: Sequence[Match]) -> list[Match]:
+    def weighed(self, catalog: Catalog, matches: Sequence[Match]) -> list[Match]:
         """Matches with what their words say added, best first; as they are where none of them has a word."""
-        bonus, whole = self._of([match.record.item.id for match in matches])
+        bonus, whole = self._of(catalog, [match.record.item.id for match in matches])
         if not bonus.any():
             return list(matches)
         chance = np.clip([match.relevance for match in matches], _LEAST, 1 - _LEAST)
@@ -119,21 +131,27 @@ class Wording:
         order = sorted(range(len(matches)), key=lambda place: (-weighed[place].score, place))
         return [weighed[place] for place in order]
 
-    def _of(self, item_ids: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def _of(self, catalog: Catalog, item_ids: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Bonus (m,) and whether all words are there (m,) of items; nothing of those without a word."""
         ids = np.array(item_ids, np.int64)
-        if not self or not len(ids):
-            return np.zeros(len(ids)), np.zeros(len(ids), np.bool_)
-        places = np.minimum(np.searchsorted(self.items, ids), len(self.items) - 1)
-        there = self.items[places] == ids
-        return np.where(there, self.bonus[places], 0.0), there & self.whole[places]
+        bonus, counts = np.zeros(len(ids)), np.zeros(len(ids), np.int64)
+        if len(self.items) and len(ids):
+            places = np.minimum(np.searchsorted(self.items, ids), len(self.items) - 1)
+            there = self.items[places] == ids
+            bonus[there], counts[there] = self.bonus[places[there]], self.counts[places[there]]
+        for word, gain in self.broad if len(ids) else ():
+            having = np.isin(ids, catalog.having_word(word, set(item_ids)))
+            bonus[having] += gain
+            counts[having] += 1
+        return bonus, (counts == self.words) & (counts > 0)
 
     def remaining(self, catalog: Catalog, lists: Sequence[Sequence[Match]], filters: Filters) -> list[Match]:
         """Matches for items that have every word and are in no list, such as those without an embedding."""
         from mmsearch.retrieval.ranking import Match
 
         listed = {match.record.item.id for matches in lists for match in matches}
-        wanted = [item for item in self.items[self.whole].tolist()[:_CANDIDATES] if item not in listed]
+        whole = self.items[self.counts == self.words]
+        wanted = [item for item in whole.tolist()[:_CANDIDATES] if item not in listed]
         records = first_segments(catalog, wanted, filters)
         chance = _ALL_WORDS / (1 + _ALL_WORDS)
         return [Match(records[item], _ALL_WORDS, chance, "text") for item in wanted if item in records]

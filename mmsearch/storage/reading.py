@@ -195,6 +195,16 @@ class CatalogReader(FileReader):
         )
         return np.fromiter((row[0] for row in found), np.int64, len(found))
 
+    def count_with_word(self, word: str) -> int:
+        """How many items have a word in their name, folders or notes."""
+        ((count,),) = self._session.rows("SELECT count(*) FROM about WHERE about MATCH ?", (word,))
+        return int(count)
+
+    def having_word(self, word: str, item_ids: Iterable[int]) -> list[int]:
+        """Those of some items that have a word in their name, folders or notes."""
+        statement = "SELECT rowid FROM about WHERE rowid IN ({ids}) AND about MATCH ?"
+        return [row[0] for row in self._session.grouped_rows(statement, item_ids, (word,))]
+
     def segments(self, ids: Iterable[int]) -> dict[int, SegmentRecord]:
         """Segments with their items; ids that are not there are left out."""
         statement = (

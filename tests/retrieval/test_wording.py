@@ -12,6 +12,7 @@ from PIL import Image
 from mmsearch import Hit, SearchEngine
 from mmsearch.query.language import parse
 from mmsearch.query.trace import Trace
+from mmsearch.retrieval import wording
 from mmsearch.retrieval.wording import Wording
 
 FOLDERS = ("germany", "spain", "france", "norway", "italy")
@@ -101,3 +102,16 @@ def test_the_longer_list_begins_with_the_shorter(engine: SearchEngine) -> None:
     for query in ("spain", "green meadow spain", "IMG_2007"):
         whole = [hit.item_id for hit in found(engine, query)]
         assert [hit.item_id for hit in found(engine, query, 7)] == whole[:7]
+
+
+def test_words_of_very_many_items_are_weighed_without_listing_them(
+    engine: SearchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = {query: found(engine, query) for query in ("germany", "green meadow spain", "norway IMG_2008")}
+    monkeypatch.setattr(wording, "_MOST_ITEMS", 2)
+    broad = Wording.of(engine.catalog, parse("norway IMG_2008"))
+    assert (len(broad.items), len(broad.broad), broad.words) == (1, 1, 2)
+    for query, hits in expected.items():
+        assert [(hit.item_id, round(hit.relevance, 9)) for hit in found(engine, query)] == [
+            (hit.item_id, round(hit.relevance, 9)) for hit in hits
+        ]
