@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Matcher", "Parts"]
 
+# A text may have the exact words in many passages.
+_PASSAGES_FOR_AN_ITEM = 8
+
 
 @dataclass(slots=True, eq=False)
 class Parts:
@@ -187,13 +190,30 @@ class Matcher:
         return self._searchers[name]
 
     def _listed(self, items: int) -> list[Match]:
-        """What passes the filters of a query that looks for nothing else, the newest first."""
+        """What passes the filters of a query that looks for nothing else."""
+        if self._filters.phrases:
+            return self._worded(items)
+        catalog = self._parts.catalog
         with self._trace.step("filter", "all that pass, the newest first") as step:
-            found = self._parts.catalog.select_items(self._filters, items)
+            found = catalog.select_items(self._filters, items)
             step.candidates = len(found)
-        records = first_segments(self._parts.catalog, found, self._filters)
-        stage = "text" if self._filters.phrases else "filter"
-        return [Match(records[item], 0.0, 1.0, stage) for item in found if item in records]  # type: ignore[arg-type]
+        records = first_segments(catalog, found, self._filters)
+        return [Match(records[item], 0.0, 1.0, "filter") for item in found if item in records]
+
+    def _worded(self, items: int) -> list[Match]:
+        """What has the exact words of a query that looks for nothing else, by BM25, each item where it has them."""
+        catalog, filters = self._parts.catalog, self._filters
+        words = " ".join(f'"{phrase}"' for phrase in filters.phrases)
+        with self._trace.step("words", "exact words in names, notes and texts") as step:
+            passages = zip(*catalog.match_text(words, _PASSAGES_FOR_AN_ITEM * items, filters=filters), strict=True)
+            named = dict(zip(*catalog.match_items(words, items, filters=filters), strict=True))
+            scores = {int(segment): float(score) for segment, score in passages}
+            records = catalog.segments(scores)
+            first = first_segments(catalog, [int(item) for item in named], filters)
+            matches = [Match(records[id_], score, 1.0, "text") for id_, score in scores.items() if id_ in records]
+            matches += [Match(first[item], float(score), 1.0, "text") for item, score in named.items() if item in first]
+            step.candidates = len(matches)
+        return sorted(matches, key=lambda match: (-match.score, match.record.segment.id))
 
     def _reading(self, encoder: Encoder, modality: Modality) -> ShortlistReranker | None:
         """What reads a collection's matches again; None where nothing can."""

@@ -115,3 +115,20 @@ def test_words_of_very_many_items_are_weighed_without_listing_them(
         assert [(hit.item_id, round(hit.relevance, 9)) for hit in found(engine, query)] == [
             (hit.item_id, round(hit.relevance, 9)) for hit in hits
         ]
+
+
+def test_exact_words_alone_are_found_where_they_stand(engine: SearchEngine) -> None:
+    (hit,) = found(engine, '"old harbour"')
+    assert (names([hit]), hit.stage, hit.relevance) == (["note.txt"], "text", 1.0)
+    assert hit.text is not None and "old harbour" in hit.text
+    assert names(found(engine, '"IMG_2004"')) == ["IMG_2004.png"]
+    assert len(found(engine, '"germany"')) == 4
+    assert found(engine, '"harbour old"') == []
+    assert names(found(engine, '"red car" type:image')) == ["IMG_2003.png"]
+
+
+def test_filters_alone_list_what_passes_newest_first(engine: SearchEngine) -> None:
+    hits = found(engine, "path:spain/*.png")
+    assert {hit.stage for hit in hits} == {"filter"} and len(hits) == 4
+    times = [hit.path.stat().st_mtime_ns for hit in hits if hit.path]
+    assert [time // 10**9 for time in times] == sorted((time // 10**9 for time in times), reverse=True)
