@@ -2,11 +2,12 @@
 
     python benchmarks/near_duplicates.py ../shared/data/flickr8k/dev/images ../shared/data/coco1000
 
-Every third photo gets copies as people make them: smaller, recompressed, as another kind of file, brighter, cropped a
-little. Copies of one photo should be found (recall, by kind of copy), pairs of different photos should not. Precision is
-told for a library in which each photo has one of these copies, as its share of true pairs among all pairs found; pairs
-of different photos grow with the square of the library, so their share of all such pairs is told too. Photos that a
-camera took of one scene within seconds count as different here, and the closest of them are printed with --show.
+Every third photo gets copies as people make them: smaller, recompressed, as another kind of file, brighter, cropped
+a little. Copies of one photo should be found (recall, by kind of copy), pairs of different photos should not. Precision
+is told for a library in which each photo has one of these copies, as its share of true pairs among all pairs found;
+pairs of different photos grow with the square of the library, so their share of all such pairs is told too. Photos that
+a camera took of one scene within seconds count as different here, and the closest of them are printed with --show. The
+figures "with looks" are those with the looks of both pictures compared as well, as `mmsearch query --dups` does.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from record import record
 
 from mmsearch import load_encoder
 from mmsearch.media.image import read_image
+from mmsearch.retrieval.looks import LIKENESS, look
 
 COSINES = (0.80, 0.85, 0.88, 0.90, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99)
 EVERY = 3
@@ -103,19 +105,24 @@ def main() -> None:
         originals = embeddings(encoder, iter(photos))
         chosen = np.arange(0, len(photos), EVERY)
         pictures = [Image.open(photos[row]).convert("RGB") for row in chosen]
-        alike = {}
+        looks = np.stack([look(path) for path in photos])
+        alike, seen = {}, {}
         for name in COPIES:
-            copies = embeddings(encoder, (saved(picture, name) for picture in pictures))
-            alike[name] = np.einsum("nd,nd->n", copies, originals[chosen])
+            files = [saved(picture, name) for picture in pictures]
+            alike[name] = np.einsum("nd,nd->n", embeddings(encoder, iter(files)), originals[chosen])
+            seen[name] = np.einsum("nd,nd->n", np.stack([look(file) for file in files]), looks[chosen])
         rows, columns = np.triu_indices(len(photos), 1)
         different = (originals @ originals.T)[rows, columns]
-        joint = np.concatenate([alike[name] for name in JOINT])
+        different_looks = (looks @ looks.T)[rows, columns]
+        joint, joint_looks = (np.concatenate([of[name] for name in JOINT]) for of in (alike, seen))
         for place in np.argsort(-different)[: arguments.show]:
             print(f"{different[place]:.4f}  {photos[rows[place]]}  {photos[columns[place]]}")
         for cosine in COSINES:
             found = float(np.mean(joint >= cosine))
             wrong = int(np.count_nonzero(different >= cosine))
             true = found * len(photos)
+            looked = float(np.mean((joint >= cosine) & (joint_looks >= LIKENESS)))
+            looked_wrong = int(np.count_nonzero((different >= cosine) & (different_looks >= LIKENESS)))
             record(
                 "near_duplicates",
                 {
@@ -128,6 +135,8 @@ def main() -> None:
                     "pairs_of_different_photos": wrong,
                     "share_of_different_pairs": float(f"{wrong / len(different):.3g}"),
                     "precision": round(true / (true + wrong), 4) if true + wrong else None,
+                    "recall_with_looks": round(looked, 4),
+                    "pairs_of_different_photos_with_looks": looked_wrong,
                     "mean_cosine_of_different": round(float(different.mean()), 4),
                     "deviation_of_different": round(float(different.std()), 4),
                 },

@@ -185,3 +185,18 @@ def test_previews_can_be_turned_off(photo: Path) -> None:
 )  # fmt: skip
 def test_sizes_are_said_in_powers_of_a_thousand(size_bytes: int, text: str) -> None:
     assert size_text(size_bytes) == text
+
+
+def test_groups_have_headings_and_near_duplicates_are_named(photo: Path) -> None:
+    copies = tuple(hit(photo.parent / f"{name}.png") for name in "ab")
+    hits = [
+        hit(photo, group=str(photo.parent), duplicates=copies),
+        hit(photo, rank=3, group=str(photo.parent)),
+        hit(photo, rank=2, group="2023-05"),
+    ]
+    lines = "".join(table(hits, PIPE)).splitlines()
+    assert lines[0] == str(photo.parent)
+    assert lines[2].strip() == "and 2 near-duplicates: a.png, b.png"
+    assert lines[4:6] == ["", "2023-05"]
+    blocks = "".join(table(hits, replace(SCREEN, graphics="blocks")))
+    assert "2023-05" in blocks and "near-duplicates: a.png" in blocks
