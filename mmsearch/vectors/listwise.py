@@ -32,7 +32,7 @@ __all__ = ["search_listwise"]
 # Queries that are taken through the lists together: their coarse scores take up to 100 MiB.
 _TOGETHER = 12288
 # The lists of a query in waves, nearest first: after each, only what beats its k-th best so far is looked at again.
-_WAVES = (1, 4, 16)
+_WAVES = (1, 8)
 # Queries that a thread takes at a time where they need nothing of each other.
 _PORTION = 512
 # Rows of allowed ids that are scored together where a filter is narrow.
