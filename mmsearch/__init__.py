@@ -18,16 +18,26 @@ if TYPE_CHECKING:
     from mmsearch.encoders import load_encoder
     from mmsearch.engine import SearchEngine
     from mmsearch.errors import MmsearchError
+    from mmsearch.filters import Area, Filters, Range
+    from mmsearch.item_data import AddSummary, ItemData, ItemFailure
     from mmsearch.query.language import Query, Term, parse
+    from mmsearch.retrieval.many_hits import ManyHits
     from mmsearch.types import Hit, IndexSummary, LibraryStatus, Modality
 
 __all__ = [
+    "AddSummary",
+    "Area",
+    "Filters",
     "Hit",
     "IndexSummary",
+    "ItemData",
+    "ItemFailure",
     "LibraryStatus",
+    "ManyHits",
     "MmsearchError",
     "Modality",
     "Query",
+    "Range",
     "SearchEngine",
     "SyncOptions",
     "Term",
@@ -38,12 +48,19 @@ __all__ = [
 
 # Resolved on first use (PEP 562), so that `import mmsearch` and `mmsearch --help` load nothing heavy.
 _HOMES = {
+    "AddSummary": "mmsearch.item_data",
+    "Area": "mmsearch.filters",
+    "Filters": "mmsearch.filters",
     "Hit": "mmsearch.types",
     "IndexSummary": "mmsearch.types",
+    "ItemData": "mmsearch.item_data",
+    "ItemFailure": "mmsearch.item_data",
     "LibraryStatus": "mmsearch.types",
+    "ManyHits": "mmsearch.retrieval.many_hits",
     "MmsearchError": "mmsearch.errors",
     "Modality": "mmsearch.types",
     "Query": "mmsearch.query.language",
+    "Range": "mmsearch.filters",
     "SearchEngine": "mmsearch.engine",
     "SyncOptions": "indexer.sync",
     "Term": "mmsearch.query.language",
