@@ -43,7 +43,7 @@ Page = Annotated[
 Diverse = Annotated[
     str | None,
     typer.Option(
-        "--diverse", metavar="[X]", show_default=False, help="Push down what repeats better hits: 0 to 1, else 0.3."
+        "--diverse", metavar="[X]", show_default=False, help="Push down what repeats better hits: 0 to 1, else 0.5."
     ),
 ]
 GroupBy = Annotated[
