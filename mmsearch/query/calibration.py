@@ -1,13 +1,14 @@
-"""Turns raw similarities into relevance: scores and a query's background scores -> probabilities.
+"""Tells how far raw similarities stand out: scores and a query's background scores -> evidence.
 
 A raw similarity says little by itself: some queries are close to everything, others to nothing. What counts is how far
 a score stands out from the scores that the same query gets from things which do not match it. With mu and sigma the
 mean and standard deviation of those background scores,
 
-    relevance = 1 / (1 + exp(-(slope * z + intercept))),    z = (score - mu) / sigma
+    evidence = slope * z + intercept,    z = (score - mu) / sigma
 
-which is Platt's sigmoid (Platt 1999, "Probabilistic outputs for support vector machines") over a score that is
-normalised by the query.
+which is the argument of Platt's sigmoid (Platt 1999, "Probabilistic outputs for support vector machines") over a score
+that is normalised by the query. It is what a pair by itself tells, and where a reranker starts from. What it means
+beside all else that was found, `mmsearch.query.relevance` tells.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Background", "Calibration", "calibration_for"]
+
+# Scores that the expected deviation is worth at least: two or three scores may lie close together by chance.
+_LEAST_CONFIDENCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +44,14 @@ class Calibration:
     Attributes:
         slope, intercept: Of the sigmoid over z.
         mean, deviation: Background expected before anything is known of the library.
-        confidence: How many background scores that expectation is worth; 0 where the encoder is unknown.
+        confidence: How many background scores that expectation is worth; 0 where the encoder is unknown, of which only
+            the deviation is expected, and that not firmly.
     """
 
     slope: float
     intercept: float
     mean: float = 0.0
-    deviation: float = 0.1
+    deviation: float = 0.05
     confidence: int = 0
 
     def background(self, scores: NDArray[np.float32]) -> Background:
@@ -68,6 +73,7 @@ class Calibration:
         variance = 2.0 * float(np.mean(below**2))
         m = self.confidence
         mean = (n * median + m * self.mean) / (n + m)
+        m = max(m, _LEAST_CONFIDENCE)
         deviation = ((n * variance + m * self.deviation**2) / (n + m)) ** 0.5
         return Background(mean, max(deviation, 1e-4))
 

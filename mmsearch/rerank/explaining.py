@@ -17,6 +17,7 @@ from mmsearch.encoders.wordpiece import WordPiece
 from mmsearch.errors import EncoderError, MediaError, QueryError, UsageError
 from mmsearch.media.image import read_image
 from mmsearch.query.calibration import calibration_for
+from mmsearch.query.relevance import answer_to, probability, relevance_for, reread_for
 from mmsearch.rerank.fusion import FusionReranker
 from mmsearch.types import (
     Explanation,
@@ -120,13 +121,23 @@ def explain(
     similarity = np.asarray(embeddings[:1] @ asked)
     calibration = calibration_for(encoder.id, Modality.TEXT, Modality.IMAGE)
     others = np.zeros((0, len(asked)), np.float32) if sample is None else sample
-    prior = float(calibration.log_odds(similarity, calibration.background(others @ asked))[0])
+    near = np.asarray(others @ asked)
+    background = calibration.background(near)
+    prior = float(calibration.log_odds(similarity, background)[0])
+    # As in a search that has found the library's pictures, and this one.
+    found = np.concatenate([similarity, near[others @ own < _SAME]])
+    pair = encoder.id, Modality.TEXT, Modality.IMAGE
+    answer = answer_to(*pair, found, background, len(others), sentence)
+    chance = relevance_for(*pair).log_odds(similarity, answer)
     # A reranker judges a picture beside the others of its shortlist. Of those it asks only what they are near to, so
     # they can do with the tokens at hand.
     shortlist = [RerankCandidate(_NO_RECORD, vector, prior, tokens) for vector in (own, *_beside(own, asked, others))]
     odds = network.log_odds(RerankTerm(sentence, Modality.TEXT, asked, pictures=sample), shortlist)
     if odds is None or not np.isfinite(odds[0]):
         raise EncoderError(f"The reranker {network.id} did not read the picture.")
+    # The logits of others are not known: it is judged as the best of its shortlist.
+    fitted = reread_for(network.id, Modality.TEXT, Modality.IMAGE)
+    reread = chance + odds[:1] - prior if fitted is None else fitted.log_odds(odds[:1], answer.reread(odds[:1]))
     return Explanation(
         query=sentence,
         encoder=encoder.id,
@@ -136,8 +147,8 @@ def explain(
         maps=maps.reshape(len(words), *network.settings.wanted),
         view=_view(encoder, image.size),
         similarity=float(similarity[0]),
-        retrieval_relevance=_probability(prior),
-        relevance=_probability(float(odds[0])),
+        retrieval_relevance=float(probability(chance)[0]),
+        relevance=float(probability(reread)[0]),
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from mmsearch.filters import Filters
 from mmsearch.query.calibration import calibration_for
 from mmsearch.query.fusion import fuse
+from mmsearch.query.relevance import CONTEXT, Answer, answer_to, probability, relevance_for
 from mmsearch.types import Modality, SegmentRecord, Stage
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from mmsearch.storage.catalog import Catalog
     from mmsearch.vectors.store import VectorStore
 
-__all__ = ["CollectionRanker", "Match"]
+__all__ = ["CollectionRanker", "Match", "about_anything"]
 
 # A composite query ranks the union of its terms' shortlists, each at least this deep.
 _SHORTLIST = 500
@@ -38,6 +39,10 @@ class Match:
 
     Attributes:
         log_odds: For each term of the query, calibrated log-odds that the segment matches it.
+        evidence: For each term, how far the segment stands out by itself, which a reranker starts from; see
+            `mmsearch.query.calibration`.
+        answers: For each term, what is known of all that it found.
+        about: The chance that what is looked for is about anything in the collection.
         retrieval_score: The score of the stage before, where it was ranked again.
     """
 
@@ -46,27 +51,38 @@ class Match:
     relevance: float
     stage: Stage
     log_odds: tuple[float, ...] = ()
+    evidence: tuple[float, ...] = ()
+    answers: tuple[Answer, ...] = field(default=(), repr=False, compare=False)
+    about: float = 1.0
     retrieval_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ranked:
-    """Segments (n,) with their scores, best first, their log-odds (terms, n), and how many the index found."""
+    """Segments (n,) with their scores, best first, log-odds and evidence (terms, n), and how many the index found."""
 
     ids: NDArray[np.int64]
     scores: NDArray[Any]
     relevance: NDArray[np.float64]
     log_odds: NDArray[np.float64]
+    evidence: NDArray[np.float64]
     found: int
 
-    def matches(self, records: Mapping[int, SegmentRecord], stage: Stage) -> list[Match]:
+    def matches(
+        self, records: Mapping[int, SegmentRecord], stage: Stage, answers: tuple[Answer, ...], about: float
+    ) -> list[Match]:
         """Those that the catalog still has."""
         rows = zip(
-            self.ids.tolist(), self.scores.tolist(), self.relevance.tolist(), self.log_odds.T.tolist(), strict=True
+            self.ids.tolist(),
+            self.scores.tolist(),
+            self.relevance.tolist(),
+            self.log_odds.T.tolist(),
+            self.evidence.T.tolist(),
+            strict=True,
         )
         return [
-            Match(records[id_], score, relevance, stage, tuple(odds))
-            for id_, score, relevance, odds in rows
+            Match(records[id_], score, relevance, stage, tuple(odds), tuple(evidence), answers, about)
+            for id_, score, relevance, odds, evidence in rows
             if id_ in records
         ]
 
@@ -82,6 +98,8 @@ class CollectionRanker:
         self._encoder = encoder
         self._modality = modality
         self._store = store
+        # What was found first tells what the scores of a query mean, also of what is looked up later.
+        self._answered: tuple[tuple[EmbeddedTerm, ...], tuple[Answer, ...]] | None = None
 
     def rank(
         self,
@@ -102,8 +120,7 @@ class CollectionRanker:
         source = self._catalog.vector_source(self._encoder.id, self._modality)
         alone = self._modality is Modality.IMAGE  # a photo has one image
         depth = max(items if alone else _SEGMENTS_FOR_AN_ITEM * items, segments)
-        if len(terms) > 1:
-            depth = max(depth, _SHORTLIST)
+        depth = max(depth, _SHORTLIST if len(terms) > 1 else CONTEXT + 1)  # one may be the thing that asks
         stage: Stage = "vector" if len(terms) == 1 else "fused"
         matches: list[Match] = []
         seen: set[int] = set()
@@ -113,7 +130,9 @@ class CollectionRanker:
             else:
                 ranked = self._composed(source, terms, depth, allowed)
             records = self._catalog.segments(ranked.ids.tolist())
-            matches += ranked.matches(records, stage)
+            answers = self._answered[1] if self._answered else ()
+            wanted = [answer.about for term, answer in zip(terms, answers, strict=True) if term.weight > 0]
+            matches += ranked.matches(records, stage, answers, min(wanted, default=1.0))
             seen.update(record.item.id for record in records.values())
             if ranked.found < depth or len(seen) >= items:
                 break
@@ -137,12 +156,11 @@ class CollectionRanker:
         ids, scores = self._store.search(source, embedding, depth, allowed=allowed)
         there = ids[0] >= 0
         near, similar = ids[0][there], scores[0][there]
-        log_odds = self._log_odds(term, similar, self._background(source, embedding)[0])
-        # A sigmoid that does not overflow where nothing in the background is like this.
-        relevance = np.exp(-np.logaddexp(0.0, -log_odds))
+        log_odds, evidence = self._judged((term,), similar[None], source)
+        relevance = probability(log_odds[0])
         if term.asked is self._modality:
             relevance[similar >= _SAME] = 1.0  # the thing itself, which asks no background
-        return _Ranked(near, similar, relevance, log_odds[None], int(near.size))
+        return _Ranked(near, similar, relevance, log_odds, evidence, int(near.size))
 
     def _composed(
         self, source: VectorSource, terms: Sequence[EmbeddedTerm], depth: int, allowed: NDArray[np.int64] | None
@@ -151,23 +169,47 @@ class CollectionRanker:
         sought = np.array([term.weight > 0 for term in terms])
         ids, _ = self._store.search(source, embeddings[sought], depth, allowed=allowed)
         shortlist, vectors = self._catalog.vectors(self._encoder.id, ids[ids >= 0])  # each once: (n,), (n, dim)
-        scores = embeddings @ vectors.T  # (terms, n)
-        background = self._background(source, embeddings)  # (terms, sample)
-        log_odds = np.empty(scores.shape)
-        for row, term in enumerate(terms):
-            log_odds[row] = self._log_odds(term, scores[row], background[row])
+        log_odds, evidence = self._judged(terms, embeddings @ vectors.T, source)
         fused, relevance = fuse(log_odds, [term.weight for term in terms])
         order = np.lexsort((shortlist, -fused))
         found = int(np.count_nonzero(ids[0] >= 0))
-        return _Ranked(shortlist[order], fused[order], relevance[order], log_odds[:, order], found)
+        return _Ranked(shortlist[order], fused[order], relevance[order], log_odds[:, order], evidence[:, order], found)
 
-    def _log_odds(
-        self, term: EmbeddedTerm, scores: NDArray[np.float32], background: NDArray[np.float32]
-    ) -> NDArray[np.float64]:
-        calibration = calibration_for(self._encoder.id, term.asked, self._modality)
-        return calibration.log_odds(scores, calibration.background(background))
+    def _judged(
+        self, terms: Sequence[EmbeddedTerm], scores: NDArray[np.float32], source: VectorSource
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Scores (terms, n) of what was found -> log-odds and evidence, both (terms, n)."""
+        if self._answered is None or self._answered[0] != tuple(terms):
+            background = self._background(source, np.stack([term.embedding for term in terms]))
+            count = source.watermark().count
+            answers = [
+                self._answer(term, row, sample, count)
+                for term, row, sample in zip(terms, scores, background, strict=True)
+            ]
+            self._answered = tuple(terms), tuple(answers)
+        log_odds, evidence = np.empty(scores.shape), np.empty(scores.shape)
+        for row, (term, answer) in enumerate(zip(*self._answered, strict=True)):
+            pair = self._encoder.id, term.asked, self._modality
+            log_odds[row] = relevance_for(*pair).log_odds(scores[row], answer)
+            evidence[row] = calibration_for(*pair).log_odds(scores[row], answer.background)
+        return log_odds, evidence
+
+    def _answer(
+        self, term: EmbeddedTerm, scores: NDArray[np.float32], sample: NDArray[np.float32], count: int
+    ) -> Answer:
+        pair = self._encoder.id, term.asked, self._modality
+        background = calibration_for(*pair).background(sample)
+        # The thing that asks is no news to itself.
+        others = scores[scores < _SAME] if term.asked is self._modality else scores
+        text = term.content if isinstance(term.content, str) else ""
+        return answer_to(*pair, others, background, count, text)
 
     def _background(self, source: VectorSource, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores (terms, sample) of each term against a sample of the collection."""
         _, vectors = self._store.sample(source)
         return np.asarray(embeddings @ vectors.T)
+
+
+def about_anything(lists: Iterable[Sequence[Match]]) -> float:
+    """The chance that a query is about anything in a library, by the ranked lists of its collections; 0 without any."""
+    return max((match.about for matches in lists for match in matches[:1]), default=0.0)

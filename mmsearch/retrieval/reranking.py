@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmsearch.query.fusion import fuse
+from mmsearch.query.relevance import Answer, probability, reread_for
 from mmsearch.retrieval.ranking import Match
 from mmsearch.types import Modality, RerankCandidate, RerankTerm
 
@@ -25,6 +26,9 @@ __all__ = ["SHORTLIST", "ShortlistReranker"]
 
 SHORTLIST = 100
 """Segments of each collection that are read again."""
+_LEAST_DEVIATION = 1e-9
+# Characters that few captions are longer than.
+_CAPTION = 160
 
 
 class ShortlistReranker:
@@ -71,7 +75,7 @@ class ShortlistReranker:
 
         Args:
             terms: Of the query.
-            matches: Best first, with the log-odds of each term.
+            matches: Best first, with the log-odds and the evidence of each term.
             embedder: Made the terms.
 
         Raises:
@@ -80,8 +84,9 @@ class ShortlistReranker:
         first, rest = list(matches[: self.shortlist]), list(matches[self.shortlist :])
         if not first:
             return rest
-        known = np.array([match.log_odds for match in first]).T  # (terms, n)
-        odds = known.copy()
+        evidence = np.array([match.evidence for match in first]).T  # (terms, n)
+        log_odds = np.array([match.log_odds for match in first]).T
+        odds = evidence.copy()
         read = np.zeros(len(first), np.bool_)
         tokens, vectors = self._tokens(first), self._vectors(first)
         for row, term in enumerate(terms):
@@ -92,24 +97,51 @@ class ShortlistReranker:
                 continue
             candidates = [
                 RerankCandidate(match.record, vector, prior, own)
-                for match, vector, prior, own in zip(first, vectors, known[row].tolist(), tokens, strict=True)
+                for match, vector, prior, own in zip(first, vectors, evidence[row].tolist(), tokens, strict=True)
             ]
             found = self._reranker.log_odds(asked, candidates)
-            if found is not None:
-                there = np.isfinite(found)
+            if found is None:
+                continue
+            there = np.isfinite(found)
+            if there.any():
                 odds[row, there] = found[there]
                 read |= there
+                log_odds[row] = self._calibrated(term, first, odds[row], log_odds[row], first[0].answers[row])
         if not read.any():
             return [*first, *rest]
         if len(terms) == 1:
-            scores, relevance = odds[0], np.exp(-np.logaddexp(0.0, -odds[0]))
+            scores, relevance = odds[0], probability(log_odds[0])
         else:
-            scores, relevance = fuse(odds, [term.weight for term in terms])
+            scores, relevance = fuse(log_odds, [term.weight for term in terms])
         reranked = [
-            replace(match, score=score, relevance=chance, stage="rerank", retrieval_score=match.score)
-            for match, score, chance in zip(first, scores.tolist(), relevance.tolist(), strict=True)
+            replace(
+                match, score=score, relevance=chance, stage="rerank", log_odds=tuple(own), retrieval_score=match.score
+            )
+            for match, score, chance, own in zip(
+                first, scores.tolist(), relevance.tolist(), log_odds.T.tolist(), strict=True
+            )
         ]
         return [*sorted(reranked, key=lambda match: (-match.score, match.record.segment.id)), *rest]
+
+    def _calibrated(
+        self,
+        term: EmbeddedTerm,
+        matches: Sequence[Match],
+        odds: NDArray[np.float64],
+        known: NDArray[np.float64],
+        answer: Answer,
+    ) -> NDArray[np.float64]:
+        """What the reranker's log-odds (n,) of a shortlist mean, given what retrieval knew (n,); in the same order.
+
+        Of a reranker that nothing is known of, and of passages, which the built-in one did not learn from, all that can
+        be told is the order: how relevant the shortlist is as a whole, and how much that differs, is left as it was.
+        """
+        fitted = reread_for(self._reranker.id, term.asked, self._modality)
+        if fitted is not None and (self._modality is not Modality.TEXT or _captions(matches)):
+            return fitted.log_odds(odds, answer.reread(odds))
+        deviation = float(odds.std())
+        scale = float(known.std()) / deviation if deviation > _LEAST_DEVIATION else 1.0
+        return np.asarray((odds - odds.mean()) * scale + known.mean())
 
     def _crosses(self, term: EmbeddedTerm) -> bool:
         """Whether words meet pictures, one way or the other."""
@@ -153,3 +185,9 @@ class ShortlistReranker:
             places = np.minimum(np.searchsorted(found, ids), len(found) - 1)
             rows[found[places] == ids] = vectors[places[found[places] == ids]]
         return rows
+
+
+def _captions(matches: Sequence[Match]) -> bool:
+    """Whether most of the texts are as short as captions are."""
+    short = sum(len(match.record.segment.text or "") <= _CAPTION for match in matches)
+    return 2 * short >= len(matches)

@@ -11,6 +11,7 @@ from mmsearch.query.trace import Trace
 from mmsearch.retrieval.grouping import group
 from mmsearch.retrieval.likeness import Likeness
 from mmsearch.retrieval.matching import Matcher, Parts
+from mmsearch.retrieval.ranking import about_anything
 from mmsearch.retrieval.reranking import SHORTLIST
 from mmsearch.retrieval.shaping import Duplicates, GroupBy, shape
 from mmsearch.types import Hit
@@ -82,7 +83,8 @@ class Retriever:
             lists = matcher.lists(n)
             with trace.step("join", f"{len(lists)} lists by item, cut off where it is not worth showing") as step:
                 hits = group(lists, n)
-                least = floor([hit.relevance for hit in hits]) if min_relevance is None else min_relevance
+                about = about_anything(lists)
+                least = floor([hit.relevance for hit in hits], about) if min_relevance is None else min_relevance
                 hits = [hit for hit in hits if hit.relevance >= least]
                 step.candidates = len(hits)
             return hits

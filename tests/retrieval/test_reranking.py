@@ -20,6 +20,7 @@ from mmsearch.encoders.hashing import HashingEncoder
 from mmsearch.errors import EncoderError, ModelMissingError, UsageError
 from mmsearch.media.image import read_image
 from mmsearch.query.calibration import calibration_for
+from mmsearch.query.relevance import answer_to, relevance_for
 from mmsearch.rerank import own_file
 from mmsearch.rerank.fusion import FusionReranker
 from mmsearch.types import Hit, Modality
@@ -104,6 +105,20 @@ class Oracle:
         similar = things @ embedding
         return calibration.log_odds(similar, calibration.background(similar))
 
+    def known(self, asked: Modality, embedding: NDArray[np.float32], things: NDArray[np.float32], text: str) -> NDArray:
+        """Calibrated log-odds of retrieval."""
+        pair = "hashing", asked, Modality.IMAGE if things is self.embeddings else Modality.TEXT
+        similar = things @ embedding
+        background = calibration_for(*pair).background(similar)
+        others = similar[similar < 0.999] if asked is pair[2] else similar
+        return relevance_for(*pair).log_odds(similar, answer_to(*pair, others, background, len(things), text))
+
+    def meaning(self, words: str) -> NDArray:
+        """(photos,) calibrated log-odds of the reranker, whose shortlist is all."""
+        known = self.known(Modality.TEXT, self.encoder.encode_texts([words])[0], self.embeddings, words)
+        odds = self.of_words(words)[1]
+        return (odds - odds.mean()) / odds.std() * known.std() + known.mean()
+
     def of_words(self, words: str, shortlist: int = 1000) -> tuple[NDArray, NDArray]:
         """(photos,) log-odds of retrieval, and of the reranker where retrieval has put so many first, else -inf."""
         prior = self.priors(Modality.TEXT, self.encoder.encode_texts([words])[0], self.embeddings)
@@ -149,10 +164,11 @@ def test_the_shortlist_has_the_order_of_the_rerankers_log_odds(
     assert names(hits) == oracle.names(odds) != oracle.names(prior)
     assert {hit.stage for hit in hits} == {"rerank"} and [hit.rank for hit in hits] == list(range(1, count + 1))
     by_name = dict(zip((path.name for path in oracle.files), odds, strict=True))
+    meant = dict(zip(by_name, sigmoid(oracle.meaning(WORDS)), strict=True))
     similar = dict(zip(by_name, oracle.embeddings @ oracle.encoder.encode_texts([WORDS])[0], strict=True))
     for hit, name in zip(hits, names(hits), strict=True):
         assert hit.score == pytest.approx(by_name[name], abs=0.02)  # vectors are stored as halves
-        assert hit.relevance == pytest.approx(sigmoid(by_name[name]), abs=0.01)
+        assert hit.relevance == pytest.approx(meant[name], abs=0.01)
         assert hit.retrieval_score == pytest.approx(similar[name], abs=2e-3)
 
 
@@ -208,11 +224,11 @@ def test_terms_are_read_again_one_by_one_and_joined_as_before(
     path = oracle.files[5]
     other = Term(path, weights[1]) if second == "picture" else Term(OTHERS, weights[1])
     hits = engine.search(Query((Term(WORDS, weights[0]), other)), k=count)
-    odds = [oracle.of_words(WORDS)[1]]
+    odds = [oracle.meaning(WORDS)]
     if second == "picture":  # photos have no words to read beside it
-        odds.append(oracle.priors(Modality.IMAGE, oracle.embeddings[5], oracle.embeddings))
+        odds.append(oracle.known(Modality.IMAGE, oracle.embeddings[5], oracle.embeddings, ""))
     else:
-        odds.append(oracle.of_words(OTHERS)[1])
+        odds.append(oracle.meaning(OTHERS))
     signs = np.sign(weights)
     scores = sum(
         abs(weight) * np.log(sigmoid(sign * own)) for weight, sign, own in zip(weights, signs, odds, strict=True)
