@@ -179,13 +179,12 @@ def query(
         if dups:
             from mmsearch.cli.hits import write_duplicates
 
-            return write_duplicates(engine.duplicates(wanted, filters=limits)[:k], form)
+            return write_duplicates(engine.duplicates(wanted)[:k], form)
         assert wanted is not None  # only --dups does without
         trace = Trace() if explain else None
         hits = engine.search(
             wanted,
             k or K,
-            filters=limits,
             rerank=rerank,
             shortlist=shortlist,
             words=not no_words,
@@ -215,9 +214,14 @@ def query(
 def _wanted(terms: list[str], limits: Filters, *, everything: bool) -> Query | None:
     """What is looked for; None for the whole library, where that makes sense."""
     if terms:
-        from mmsearch.query.language import parse
+        from mmsearch.query.language import Query, parse
 
-        return parse(terms, stdin=_standard_input)
+        query = parse(terms, stdin=_standard_input)
+        if not limits:
+            return query
+        from mmsearch.query.filter_syntax import together
+
+        return Query(query.terms, together(query.filters, limits))
     if limits:
         from mmsearch.query.language import Query
 

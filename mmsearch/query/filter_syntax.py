@@ -11,7 +11,7 @@ from mmsearch.filters import Area, Filters, Range
 from mmsearch.query.filter_values import EXAMPLES, READERS, ValueProblem
 from mmsearch.query.lexer import KEYS, Lexeme, Part, Source, parts_of
 
-__all__ = ["both", "filter_from", "flag", "near_miss"]
+__all__ = ["both", "filter_from", "flag", "near_miss", "together"]
 
 
 _ANYTHING = Filters()
@@ -60,22 +60,29 @@ def both(one: Filters, other: Filters, lexeme: Lexeme, source: Source) -> Filter
     Raises:
         QueryError: Nothing can pass both; the place is that of the second.
     """
+    try:
+        return together(one, other)
+    except QueryError as error:
+        raise source.error(error.message, lexeme.start, lexeme.end, hint=error.hint) from error
+
+
+def together(one: Filters, other: Filters) -> Filters:
+    """What passes both, as if they stood in one query.
+
+    Raises:
+        QueryError: Nothing can.
+    """
     values: dict[str, Any] = {}
     for name in (field.name for field in fields(one)):
         mine, theirs = getattr(one, name), getattr(other, name)
         if theirs is None or mine is None or mine == theirs:
             continue
         if isinstance(mine, Range):
-            try:
-                values[name] = _intersection(mine, theirs)
-            except QueryError as error:
-                raise source.error(error.message, lexeme.start, lexeme.end) from error
+            values[name] = _intersection(mine, theirs)
         elif name == "modalities" and not mine & theirs:
-            raise source.error(
-                "Nothing is of two types.", lexeme.start, lexeme.end, hint="For either: type:image,video"
-            )
+            raise QueryError("Nothing is of two types.", hint="For either: type:image,video")
         elif isinstance(mine, Area):
-            raise source.error("A search is near one place only.", lexeme.start, lexeme.end)
+            raise QueryError("A search is near one place only.")
         elif isinstance(mine, datetime):
             values[name] = max(mine, theirs) if name == "after" else min(mine, theirs)
     return replace(one.merged(other), **values)
@@ -119,4 +126,7 @@ def _read(key: str, parts: tuple[Part, ...], source: Source, now: datetime) -> F
 def _intersection(one: Range, other: Range) -> Range:
     lows = [end for end in (one.low, other.low) if end is not None]
     highs = [end for end in (one.high, other.high) if end is not None]
-    return Range(max(lows, default=None), min(highs, default=None))
+    low, high = max(lows, default=None), min(highs, default=None)
+    if low is not None and high is not None and low > high:
+        raise QueryError(f"No number is both from {low} on and up to {high}.")
+    return Range(low, high)

@@ -69,7 +69,7 @@ def shape(
     names = likeness.groups(hits, group_by)
     first = {name: place for place, name in reversed(list(enumerate(names)))}
     order = sorted(range(len(hits)), key=lambda place: (first[names[place]], place))
-    return [replace(hits[place], group=names[place]) for place in order]
+    return [_in_group(hits[place], names[place]) for place in order]
 
 
 def _distinct(
@@ -120,6 +120,10 @@ def _at_rank(hit: Hit, rank: int) -> Hit:
         others=tuple(replace(other, rank=rank) for other in hit.others),
         duplicates=tuple(replace(other, rank=rank) for other in hit.duplicates),
     )
+
+
+def _in_group(hit: Hit, name: str) -> Hit:
+    return replace(hit, group=name, others=tuple(replace(other, group=name) for other in hit.others))
 
 
 def _check(k: int, offset: int, diverse: float | None, group_by: str | None, duplicates: str) -> None:

@@ -379,6 +379,9 @@ def test_options_and_filters_of_the_query_are_joined(invoke: Invoke, library: Pa
     common = ("--all", "-k", 100, "--library", library, "--json")
     both = invoke("query", "x", "path:0?.png", "--exact", "05", *common)
     assert [Path(str(row["path"])).name for row in rows(both.stdout)] == ["05.png"]
+    assert len(rows(invoke("query", "x", "width:>10", "--width", "<40", *common).stdout)) == 12
+    apart = invoke("query", "x", "width:>100", "--width", "<40", *common)
+    assert apart.exit_code == 2 and "No number is both from 101 on and up to 39." in apart.stderr
     assert len(rows(invoke("query", "--path", "05.png", "--path", "06.png", *common).stdout)) == 2
 
 
