@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mmsearch.errors import UsageError
+from mmsearch.query.cutoff import floor
 from mmsearch.rerank.diversity import check_strength, mmr
 from mmsearch.retrieval.likeness import Likeness
 from mmsearch.types import Hit
@@ -100,16 +101,22 @@ def _shaped(hits: Sequence[Hit], likeness: Likeness, diverse: float | None, *, f
 
 
 def _diverse(hits: Sequence[Hit], leading: NDArray[np.int64], likeness: Likeness, strength: float) -> NDArray[np.int64]:
-    """The order of those that lead: MMR within each block of the ranked list, with all earlier blocks chosen."""
+    """The order of those that lead: MMR within each block of the ranked list, with all earlier blocks chosen.
+
+    What is not worth showing for its relevance does not rise above what is for being different.
+    """
     chosen = [hits[row] for row in leading.tolist()]
     vectors, kinds = likeness.vectors(chosen)
     relevance = np.array([hit.relevance for hit in chosen])
+    least = floor([hit.relevance for hit in hits])
+    worth = relevance >= (least if np.isfinite(least) else 0.0)
     order = np.empty(0, np.int64)
     for block in range(int(leading[-1]) // BLOCK + 1):
-        rows = np.flatnonzero(leading // BLOCK == block)
-        before = (vectors[order], kinds[order])
-        own = mmr(relevance[rows], vectors[rows], strength=strength, kinds=kinds[rows], before=before)
-        order = np.concatenate([order, rows[own]])
+        inside = leading // BLOCK == block
+        for rows in (np.flatnonzero(inside & worth), np.flatnonzero(inside & ~worth)):
+            before = (vectors[order], kinds[order])
+            own = mmr(relevance[rows], vectors[rows], strength=strength, kinds=kinds[rows], before=before)
+            order = np.concatenate([order, rows[own]])
     return order
 
 

@@ -120,6 +120,13 @@ def test_diversity_keeps_the_best_hit_and_moves_what_repeats_it() -> None:
     assert [hit.item_id for hit in found] == [0, 2, 1]
 
 
+def test_what_is_not_worth_showing_does_not_rise_for_being_different() -> None:
+    vectors = np.array([[1, 0], [0.9, 0.44], [0, 1]], np.float32)
+    hits = [Hit(0, 1, relevance, "vector", row, row, Modality.IMAGE) for row, relevance in enumerate((0.99, 0.3, 0.0))]
+    found = shape(lambda _: hits, 3, Alike(vectors), diverse=0.9, duplicates="show")  # type: ignore[arg-type]
+    assert [hit.item_id for hit in found] == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"k": 0}, {"offset": -1}, {"diverse": 1.5}, {"group_by": "colour"}, {"duplicates": "drop"}],
