@@ -109,7 +109,7 @@ class Crosswise:
             nothing = [] if raw else list(noise(np.random.default_rng(SEED)))
             about = fit_about([*sets, *(shown(one, known) for one in nothing)], raw=raw) if texts else None
             if not texts:
-                sets += [shown(replace(one, name="absent", weight=0.5), known) for one in nothing]
+                sets += [shown(replace(one, name="absent", weight=2.0), known) for one in nothing]
             reread = None
             if raw and self._rereading is not None:
                 read = [self._rereading.shown(one, pair) for one in asked if self._rereading.reads(one, pair)]

@@ -262,7 +262,7 @@ def main() -> None:
             nothing = [] if raw else list(noise(np.random.default_rng(SEED)))
             if pair[0] != "text":
                 # What "about" does for texts has to be done here.
-                sets += [shown(replace(asked, name="absent", weight=0.5), known) for asked in nothing]
+                sets += [shown(replace(asked, name="absent", weight=2.0), known) for asked in nothing]
             # Several words that a caption has all are a poor measure of what a text of that length is about.
             free = range(12) if pair == ("text", "text") else ()
             tell(arguments.model, pair, fit(sets, raw=raw, texts=pair[0] == "text", free=free))

@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def _query(caption: str, library: Path, count: int) -> list[str]:
-    done = run([mmsearch_command(), "query", caption, "-k", str(count), "--library", library, "--json"])
+    done = run([mmsearch_command(), "query", caption, "--all", "-k", str(count), "--library", library, "--json"])
     return [Path(json.loads(line)["path"]).name for line in done.stdout.splitlines()]
 
 

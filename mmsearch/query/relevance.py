@@ -211,8 +211,8 @@ _WORDS_ALONE = Relevance(
     Weights(2.635, -1.387, 2.724, -1.387, 0.031, -2.482),
     raw=False,
 )
-_FILE_CROSSING = _same(Weights(2.445, -0.663, 0.564, -0.663, -0.572, -1.672), raw=False)
-_ALIKE = _same(Weights(1.299, -0.221, -0.242, -0.221, -0.542, 0.733), raw=False)
+_FILE_CROSSING = _same(Weights(2.764, -0.507, 0.192, -0.507, -0.762, -3.516), raw=False)
+_ALIKE = _same(Weights(1.362, -0.037, -0.949, -0.037, -0.616, -0.766), raw=False)
 _ANY_ABOUT = Relevance(
     Weights(0.0, 0.497, -0.174, 0.497, -0.697, 0.83),
     Weights(0.0, 0.713, -0.105, 0.713, -0.563, -2.152),

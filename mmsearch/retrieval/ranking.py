@@ -31,6 +31,7 @@ _SHORTLIST = 500
 _SEGMENTS_FOR_AN_ITEM = 8
 # Cosine from which two things of a modality are the same, but for the rounding of stored vectors.
 _SAME = 0.999
+_CERTAIN = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +158,7 @@ class CollectionRanker:
         there = ids[0] >= 0
         near, similar = ids[0][there], scores[0][there]
         log_odds, evidence = self._judged((term,), similar[None], source)
-        relevance = probability(log_odds[0])
-        if term.asked is self._modality:
-            relevance[similar >= _SAME] = 1.0  # the thing itself, which asks no background
-        return _Ranked(near, similar, relevance, log_odds, evidence, int(near.size))
+        return _Ranked(near, similar, probability(log_odds[0]), log_odds, evidence, int(near.size))
 
     def _composed(
         self, source: VectorSource, terms: Sequence[EmbeddedTerm], depth: int, allowed: NDArray[np.int64] | None
@@ -191,6 +189,8 @@ class CollectionRanker:
         for row, (term, answer) in enumerate(zip(*self._answered, strict=True)):
             pair = self._encoder.id, term.asked, self._modality
             log_odds[row] = relevance_for(*pair).log_odds(scores[row], answer)
+            if term.asked is self._modality:
+                log_odds[row, scores[row] >= _SAME] = _CERTAIN  # the thing itself
             evidence[row] = calibration_for(*pair).log_odds(scores[row], answer.background)
         return log_odds, evidence
 

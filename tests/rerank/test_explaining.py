@@ -23,6 +23,7 @@ from mmsearch.encoders.open_clip import OpenClipEncoder
 from mmsearch.errors import QueryError, UsageError
 from mmsearch.query.calibration import calibration_for
 from mmsearch.query.language import Query, parse
+from mmsearch.query.relevance import answer_to, relevance_for
 from mmsearch.rerank import load_reranker
 from mmsearch.rerank.explaining import _typed, _view, explain, sentence_of
 from mmsearch.rerank.fusion import FusionReranker
@@ -100,11 +101,14 @@ def test_the_verdict_is_that_of_the_reranker_and_of_the_dual_encoder(
     similarity = float((encoder.encode_images([picture]) @ encoder.encode_texts([SENTENCE]).T)[0, 0])
     assert found.similarity == pytest.approx(similarity, abs=1e-4)
     calibration = calibration_for("mini", Modality.TEXT, Modality.IMAGE)
-    prior = calibration.log_odds(np.array([similarity]), calibration.background(np.zeros(0, np.float32)))
-    assert found.retrieval_relevance == pytest.approx(1 / (1 + np.exp(-prior[0])), abs=1e-4)
+    background = calibration.background(np.zeros(0, np.float32))
+    prior = calibration.log_odds(np.array([similarity]), background)
+    answer = answer_to("mini", Modality.TEXT, Modality.IMAGE, np.array([similarity]), background, 0, SENTENCE)
+    known = relevance_for("mini", Modality.TEXT, Modality.IMAGE).log_odds(np.array([similarity]), answer)[0]
+    assert found.retrieval_relevance == pytest.approx(1 / (1 + np.exp(-known)), abs=1e-4)
     logit = reranker.logits(tokens_of(samples / "cat.jpg", encoder, reranker)[None], [SENTENCE])[0]
     odds = reranker.settings.text_to_image.log_odds(logit, prior)[0]
-    assert found.relevance == pytest.approx(1 / (1 + np.exp(-odds)), abs=1e-4)
+    assert found.relevance == pytest.approx(1 / (1 + np.exp(prior[0] - odds - known)), abs=1e-4)
 
 
 def test_a_similarity_is_judged_by_those_of_other_pictures(
@@ -224,7 +228,7 @@ def test_the_engine_tells_what_a_search_found(file: Path, samples: Path, tmp_pat
     pictures = [Path(shutil.copy(samples / name, tmp_path / name)) for name in names]  # without their captions
     with SearchEngine.open(tmp_path / "lib", create=True, read_only=False, reranker=file) as engine:
         engine.index(pictures)
-        plain = {hit.path: hit for hit in engine.search("a sleeping cat", rerank=False, min_relevance=0)}
+        plain = {hit.path: hit for hit in engine.search("a sleeping cat", rerank=False, min_relevance=0, words=False)}
         for picture in pictures:
             told = engine.explain("a sleeping cat", picture)
             assert told.words == ("sleeping", "cat")

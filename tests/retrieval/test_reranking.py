@@ -111,7 +111,8 @@ class Oracle:
         similar = things @ embedding
         background = calibration_for(*pair).background(similar)
         others = similar[similar < 0.999] if asked is pair[2] else similar
-        return relevance_for(*pair).log_odds(similar, answer_to(*pair, others, background, len(things), text))
+        odds = relevance_for(*pair).log_odds(similar, answer_to(*pair, others, background, len(things), text))
+        return np.where(similar >= 0.999, 20.0, odds) if asked is pair[2] else odds
 
     def meaning(self, words: str) -> NDArray:
         """(photos,) calibrated log-odds of the reranker, whose shortlist is all."""
