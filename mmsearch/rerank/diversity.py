@@ -145,7 +145,8 @@ def _close(
     """Places in `rows` and `columns` of the pairs that are close, row by row."""
     row, column = np.nonzero(sketches[rows] @ sketches[columns].T >= cosine - _ROUNDING)
     if len(row) > _MANY * len(rows) * len(columns):
-        return np.nonzero(vectors[rows] @ vectors[columns].T >= cosine)
+        row, column = np.nonzero(vectors[rows] @ vectors[columns].T >= cosine)
+        return row, column
     exact = np.einsum("nd,nd->n", vectors[rows[row]], vectors[columns[column]]) >= cosine
     return row[exact], column[exact]
 

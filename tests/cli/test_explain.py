@@ -161,7 +161,7 @@ def test_the_library_above_is_asked_with_the_reranker_that_it_keeps(
     indexed = invoke("index", ".", "--library", ".mmsearch", "--model", "mini", "--reranker", reranker)
     assert indexed.exit_code == 0, indexed.stderr
     found = json.loads(invoke("explain", "a cat", cat, "--json").stdout)
-    hits = [json.loads(line) for line in invoke("query", "a cat", "--json").stdout.splitlines()]
+    hits = [json.loads(line) for line in invoke("query", "a cat", "--json", "--all", "--no-words").stdout.splitlines()]
     (hit,) = (hit for hit in hits if Path(hit["path"]).name == "cat.jpg")
     assert hit["stage"] == "rerank"
     assert found["verdict"]["relevance"] == pytest.approx(hit["relevance"], abs=0.002)
