@@ -81,11 +81,12 @@ def recommended(
     """
     rows, scores = empty_hits(users, k)
     pool = k if taste.diverse is None and taste.fold_cosine is None else _POOL * k
-    depth = pool + _SPARE
+    total = len(items.segments)
+    depth = (pool + _SPARE) * max(1, -(-total // max(1, len(items))))
     open_ = np.arange(users)
     while len(open_):
         asked = np.flatnonzero(np.isin(profiles.user, open_))
-        found, cosines = search(profiles.vectors[asked], min(depth, len(items))) if len(asked) else empty_hits(0, 1)
+        found, cosines = search(profiles.vectors[asked], max(1, min(depth, total))) if len(asked) else empty_hits(0, 1)
         owners, candidates, values = _blended(profiles, asked, found, cosines, taste, items)
         owners, candidates, values = _priors(profiles, open_, owners, candidates, values, taste, items)
         kept = ~_contains(seen, owners * len(items) + candidates)
@@ -101,7 +102,7 @@ def recommended(
             rows[user, : len(some)] = candidates[begin:end][some]
             scores[user, : len(some)] = values[begin:end][some]
         # Seen items and duplicates took places: look deeper, as long as there is something left to find.
-        more = np.unique(profiles.user[asked][found[:, -1] >= 0]) if depth < len(items) else open_[:0]
+        more = np.unique(profiles.user[asked][found[:, -1] >= 0]) if depth < total else open_[:0]
         open_ = more[counts[more] < k]
         depth *= 4
     return rows, scores

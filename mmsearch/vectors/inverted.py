@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
     Kept = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
 
-__all__ = ["NARROW", "InvertedFile", "write_inverted"]
+__all__ = ["NARROW", "SEEN_PER_HIT", "InvertedFile", "write_inverted"]
 
 # Up to so many allowed ids are looked up one by one; beyond, visiting lists is cheaper.
 NARROW = 32768
 # A search goes on visiting lists until it has seen so many candidates for each hit that is wanted.
-_SEEN_PER_HIT = 32
+SEEN_PER_HIT = 32
 
 
 def write_inverted(
@@ -127,8 +127,8 @@ class InvertedFile:
         """
         queries = check_queries(queries, self.dim, k)
         found_ids, found_scores = empty_hits(len(queries), k)
-        narrow, kept = self.sieve(allowed, excluded)
-        wanted = self.wanted(k, nprobe, filtered=allowed is not None)
+        narrow, kept, nprobe = self.sieve(nprobe, allowed, excluded)
+        wanted = k * SEEN_PER_HIT
         for row, query in enumerate(queries):
             coarse = self.centroids @ query  # (nlist,)
             scorer = self.codes.scorer(query)
@@ -145,21 +145,24 @@ class InvertedFile:
         return found_ids, found_scores
 
     def sieve(
-        self, allowed: NDArray[np.int64] | None, excluded: NDArray[np.int64] | None
-    ) -> tuple[NDArray[np.int64] | None, Kept | None]:
-        """Sorted ids to search among and to leave out -> the few to look up, or else what says which ids pass."""
+        self, nprobe: int, allowed: NDArray[np.int64] | None, excluded: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.int64] | None, Kept | None, int]:
+        """Sorted ids to search among and to leave out -> how to search.
+
+        Returns:
+            The ids to look up where they are few; else what says which ids pass, or None where all do, and how many
+            lists to visit, so as to see as many that pass as without a filter.
+        """
         excluded = None if excluded is None or len(excluded) == 0 else excluded
+        nprobe = min(len(self.sizes), max(1, nprobe))
         if allowed is None:
-            return None, None if excluded is None else lambda ids: ~contains(excluded, ids)
+            return None, None if excluded is None else lambda ids: ~contains(excluded, ids), nprobe
         if excluded is not None:
             allowed = allowed[~contains(excluded, allowed)]
         if len(allowed) <= NARROW:
-            return allowed[contains(self.ids, allowed)], None
-        return None, Members(allowed)
-
-    def wanted(self, k: int, nprobe: int, *, filtered: bool) -> int:
-        """How many candidates a search goes on for beyond `nprobe` lists: with a filter, as many as without."""
-        return max(k * _SEEN_PER_HIT, nprobe * len(self) // max(1, len(self.sizes)) if filtered else 0)
+            return allowed[contains(self.ids, allowed)], None, nprobe
+        share = -(-nprobe * len(self) // min(len(self), len(allowed)))
+        return None, Members(allowed), min(len(self.sizes), share)
 
     def _visit(
         self, coarse: NDArray[np.float32], scorer: Scorer, nprobe: int, wanted: int, passes: Kept | None

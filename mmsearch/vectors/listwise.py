@@ -18,6 +18,7 @@ import numpy as np
 from mmsearch.config import processors
 from mmsearch.vectors.blas import one_thread
 from mmsearch.vectors.hits import NO_ID, best_rows, check_queries, empty_hits
+from mmsearch.vectors.inverted import SEEN_PER_HIT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,11 +98,11 @@ def search_listwise(
     found_ids, found_scores = empty_hits(len(queries), k)
     if len(queries) == 0:
         return found_ids, found_scores
-    narrow, kept = file.sieve(allowed, excluded)
+    narrow, kept, nprobe = file.sieve(nprobe, allowed, excluded)
     sizes = file.sizes
     if kept is not None:
         sizes = np.array([np.count_nonzero(kept(file.content(number)[0])) for number in range(len(sizes))])
-    wanted = file.wanted(k, nprobe, filtered=allowed is not None)
+    wanted = k * SEEN_PER_HIT
     parts = max(1, -(-len(queries) // _TOGETHER))
     with one_thread(), ThreadPoolExecutor(processors(), "mmsearch-lists") as threads:
         for rows in np.array_split(np.arange(len(queries)), parts):

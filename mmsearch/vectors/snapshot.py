@@ -13,7 +13,7 @@ from mmsearch.vectors.arrays import DamagedFileError, FileStamp, is_intact, read
 from mmsearch.vectors.exact import ExactIndex
 from mmsearch.vectors.hits import NO_ID, distinct, merge_hits
 from mmsearch.vectors.hnsw import HNSW_KIND, HnswIndex
-from mmsearch.vectors.inverted import NARROW, InvertedFile
+from mmsearch.vectors.inverted import NARROW, SEEN_PER_HIT, InvertedFile
 from mmsearch.vectors.listwise import search_listwise
 from mmsearch.vectors.rescoring import scored_again
 
@@ -32,6 +32,8 @@ _BATCH = 16
 _OFTEN = 64
 # From so many queries at once, going through the lists with all of them together beats FAISS.
 _MANY = 256
+# How many times more candidates than are needed the visited lists hold on average, so that none is short of them.
+_PLENTY = 2
 # Two codes' scores are off from each other by less than twice so many standard errors of one.
 _ERRORS = 5
 
@@ -53,7 +55,10 @@ class Main(Protocol):
 
 
 class InvertedMain:
-    """Inverted lists: a few queries are answered by NumPy, batches and many by FAISS over the same mapped bytes."""
+    """Inverted lists: a few queries are answered by NumPy, many by FAISS over the same mapped bytes, batches together.
+
+    All visit the same lists, so that it does not matter for what they find.
+    """
 
     def __init__(self, file: InvertedFile, nprobe: int) -> None:
         self.file = file
@@ -73,10 +78,13 @@ class InvertedMain:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """See `ExactIndex.search`; scores are those of the codes."""
         self._answered += len(queries)
-        often = len(queries) >= _BATCH or self._answered > _OFTEN
-        if not often or (allowed is not None and len(allowed) <= NARROW):
+        few = len(queries) < _BATCH
+        narrow = allowed is not None and len(allowed) <= NARROW
+        # FAISS visits so many lists and no more, also where a small index holds too little in them.
+        plenty = self._nprobe * len(self.file) > _PLENTY * SEEN_PER_HIT * k * len(self.file.sizes)
+        if few and (narrow or not plenty or self._answered <= _OFTEN):
             return self.file.search(queries, k, nprobe=self._nprobe, allowed=allowed, excluded=excluded)
-        if len(queries) >= _MANY and gpu.count() == 0:
+        if narrow or not plenty or (len(queries) >= _MANY and (allowed is not None or gpu.count() == 0)):
             return search_listwise(self.file, queries, k, nprobe=self._nprobe, allowed=allowed, excluded=excluded)
         with self._lock:
             if self._faiss is None:

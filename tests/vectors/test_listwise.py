@@ -147,13 +147,14 @@ def test_many_look_ups_read_all_vectors_into_memory_once_and_stay_right(
 
 def test_the_path_for_many_queries_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
+    monkeypatch.setattr(snapshot, "_PLENTY", 0)
     real = snapshot.search_listwise
     monkeypatch.setattr(snapshot, "search_listwise", lambda *a, **b: taken.append(1) or real(*a, **b))
     source = MemorySource(DIM)
     source.add(clustered(5000, DIM))
     store = VectorStore(tmp_path, "test", DIM)
     store.fold(source, kind="ivf")
-    store.search(source, clustered(255, DIM, seed=3), 5)
+    store.search(source, clustered(255, DIM, seed=3), 1)
     assert not taken
-    store.search(source, clustered(256, DIM, seed=3), 5)
+    store.search(source, clustered(256, DIM, seed=3), 1)
     assert taken

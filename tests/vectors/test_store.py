@@ -220,7 +220,10 @@ def test_a_batch_of_queries_finds_what_single_ones_find(kind: str, tmp_path: Pat
         assert recall(together, alone) > 0.98
 
 
-def test_a_process_that_asks_often_gets_faiss_and_the_same_hits(tmp_path: Path) -> None:
+def test_a_process_that_asks_often_gets_faiss_and_the_same_hits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmsearch.vectors.snapshot._PLENTY", 0)
     store, source = VectorStore(tmp_path, "test", DIM), source_of(3000)
     store.fold(source, kind="ivf")
     queries = clustered(150, DIM, seed=5)
