@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Literal, get_args
 
@@ -98,10 +98,24 @@ class Filters:
         return self != Filters()
 
     def merged(self, other: Filters) -> Filters:
-        """Both together: an item passes when it passes each; `other` wins where both set a field that holds one value.
+        """Filters that an item passes when it passes both.
 
-        Values of fields that hold several are joined, which widens `paths`, `inside` and `cameras`, and narrows
-        `phrases`, `has`, `metadata` and `excluded`. Of `modalities` those stay that both have.
+        >>> from mmsearch import Filters
+        >>> both = Filters.of(paths="2023/**").merged(Filters.of(cameras="canon"))
+        >>> both.paths, both.cameras
+        (('2023/**',), ('canon',))
+        """
+        mine, theirs = ({name for name in _NARROWED if getattr(one, name) != _NARROWED[name]} for one in (self, other))
+        if any(getattr(self, name) != getattr(other, name) for name in mine & theirs):
+            # What fails the other is left out: a field holds one range, and of several names either is enough.
+            return replace(self, excluded=(*self.excluded, Filters(excluded=(other,))))
+        return self.joined(other)
+
+    def joined(self, other: Filters) -> Filters:
+        """The values of both, field by field; `other` wins where a field holds one value.
+
+        Joining widens `paths`, `inside` and `cameras`, of which one is enough, and narrows by all else. Of `modalities`
+        those stay that both have.
         """
         values: dict[str, Any] = {}
         for name in (field.name for field in fields(self)):
@@ -144,6 +158,13 @@ class Filters:
             metadata=tuple((metadata or {}).items()),
             **others,
         )
+
+
+# Fields of which two values cannot be written as one, each with the value that limits nothing.
+_NARROWED: dict[str, Any] = {
+    **dict.fromkeys(("paths", "inside", "cameras"), ()),
+    **dict.fromkeys(("after", "before", "size_bytes", "width", "height", "duration_ms", "near")),
+}
 
 
 def _several(values: Iterable[Any] | str) -> tuple[Any, ...]:

@@ -85,7 +85,7 @@ def together(one: Filters, other: Filters) -> Filters:
             raise QueryError("A search is near one place only.")
         elif isinstance(mine, datetime):
             values[name] = max(mine, theirs) if name == "after" else min(mine, theirs)
-    return replace(one.merged(other), **values)
+    return replace(one.joined(other), **values)
 
 
 def near_miss(key: str) -> str | None:

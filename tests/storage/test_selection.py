@@ -136,6 +136,19 @@ def test_sql_and_the_facts_in_memory_let_through_what_the_words_say(catalog: Cat
     assert _ids(catalog, filters) == expected
 
 
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(filters_of_facts, filters_of_facts)
+def test_merged_filters_let_through_what_passes_both(catalog: Catalog, one: Filters, other: Filters) -> None:
+    assert set(_ids(catalog, one.merged(other))) == set(_ids(catalog, one)) & set(_ids(catalog, other))
+
+
+def test_two_patterns_that_are_merged_must_both_fit(catalog: Catalog) -> None:
+    both = Filters(paths=("2023/**",)).merged(Filters(paths=("*.jpg", "*007*")))
+    assert set(_ids(catalog, both)) == set(_ids(catalog, Filters(paths=("2023/**",)))) & set(
+        _ids(catalog, Filters(paths=("*.jpg",)))
+    )
+
+
 def test_a_pattern_without_a_slash_is_one_of_the_name_in_any_folder_and_case(catalog: Catalog) -> None:
     assert _paths(catalog, "*007.JPG") == ["/disk/Germany/2023/summer/IMG_007.jpg"]
     assert len(_paths(catalog, "*.png")) == 30
