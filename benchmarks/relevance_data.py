@@ -329,6 +329,19 @@ def image_image(data: Data, half: int, rng: np.random.Generator) -> Iterator[Ask
             away = np.concatenate([np.flatnonzero(own % 2 != half), np.arange(len(pictures), len(more))])
             yield part(f"absent {name} in {away.size}", Questions(name, pictures, np.ones(len(own))), more, match, rows,
                        away, 0.2)  # fmt: skip
+    # Scenes: photos that show two of the same things, by what two captions of each say.
+    named = np.zeros((len(data.photos), len(WORDS)), np.int64)
+    np.add.at(named, data.owners, data.caption_has.T.astype(np.int64))
+    shows = (named >= 2).astype(np.int64)
+    alike = shows @ shows.T >= 2
+    np.fill_diagonal(alike, False)
+    asking = Questions("photos", data.photos, np.ones(len(data.photos)))
+    for size, share in _sizes(50, 200, 500):
+        columns = rng.permutation(np.flatnonzero(np.arange(len(data.photos)) % 2 == half))[:size]
+        rows = columns[alike[columns][:, columns].any(axis=1)]
+        scenes = part(f"scenes in {size}", asking, data.photos, alike, rows, columns, share)
+        scenes.scores[rows[:, None] == columns] = scenes.scores.min()
+        yield scenes
 
 
 def text_text(data: Data, half: int, rng: np.random.Generator) -> Iterator[Asked]:

@@ -8,7 +8,8 @@ meets them all is
     score = sum_{w > 0} w log p + sum_{w < 0} |w| log (1 - p)
 
 A term that a candidate plainly meets adds nothing, and one to avoid that is not there costs nothing, so a negative term
-pushes away what it describes and leaves the rest in order.
+pushes away what it describes and leaves the rest in order. A file beside words counts half (`balanced`): it shows much,
+of which some is meant, while what the words say is meant as it stands.
 
 Lists: one for each modality and encoder, so that no modality drowns the others. They are joined by reciprocal rank
 fusion (Cormack, Clarke and Buettcher 2009, SIGIR), in which every item counts by its relevance as well,
@@ -29,11 +30,27 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["fuse", "fuse_lists"]
+__all__ = ["balanced", "fuse", "fuse_lists"]
 
 # Cormack's 60 suits lists of a thousand; with it the tenth of a list counts almost as much as its first.
 _RANK_OFFSET = 10
 _LEAST_WEIGHT = 0.5
+# Of a file that is sought beside words; chosen by benchmarks/composite_queries.py.
+_BESIDE_WORDS = 0.5
+
+
+def balanced(weights: Sequence[float], words: Sequence[bool]) -> list[float]:
+    """What the terms of a query count beside each other.
+
+    Args:
+        weights: As the query has them.
+        words: Which of the terms are words, and not files.
+    """
+    sought_words = any(own and weight > 0 for weight, own in zip(weights, words, strict=True))
+    return [
+        weight * (_BESIDE_WORDS if sought_words and weight > 0 and not own else 1.0)
+        for weight, own in zip(weights, words, strict=True)
+    ]
 
 
 def fuse(log_odds: NDArray[np.float64], weights: Sequence[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -176,7 +176,7 @@ _FITTED: dict[tuple[str, Modality, Modality], Relevance] = {
         -2.946,
     ),
     ("mini", _IMAGE, _TEXT): _same(Weights(19.497, -8.278, 9.983, -0.29, -0.606, -1.497)),
-    ("mini", _IMAGE, _IMAGE): _same(Weights(9.803, -3.803, 5.744, 0.0, -0.593, 1.067)),
+    ("mini", _IMAGE, _IMAGE): _same(Weights(8.7, -2.654, -1.701, -0.056, -0.363, -0.075)),
     ("mini", _TEXT, _TEXT): Relevance(
         Weights(13.367, -15.219, -0.184, 0.247, 0.163, 0.484), Weights(22.107, -6.404, 18.076, -0.981, -0.233, -6.017)
     ),
@@ -212,7 +212,7 @@ _WORDS_ALONE = Relevance(
     raw=False,
 )
 _FILE_CROSSING = _same(Weights(2.764, -0.507, 0.192, -0.507, -0.762, -3.516), raw=False)
-_ALIKE = _same(Weights(1.362, -0.037, -0.949, -0.037, -0.616, -0.766), raw=False)
+_ALIKE = _same(Weights(1.262, -0.023, -0.884, -0.023, -0.555, -1.097), raw=False)
 _ANY_ABOUT = Relevance(
     Weights(0.0, 0.497, -0.174, 0.497, -0.697, 0.83),
     Weights(0.0, 0.713, -0.105, 0.713, -0.563, -2.152),

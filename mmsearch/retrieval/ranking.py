@@ -10,7 +10,7 @@ import numpy as np
 
 from mmsearch.filters import Filters
 from mmsearch.query.calibration import calibration_for
-from mmsearch.query.fusion import fuse
+from mmsearch.query.fusion import balanced, fuse
 from mmsearch.query.relevance import CONTEXT, Answer, answer_to, probability, relevance_for
 from mmsearch.types import Modality, SegmentRecord, Stage
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mmsearch.storage.catalog import Catalog
     from mmsearch.vectors.store import VectorStore
 
-__all__ = ["CollectionRanker", "Match", "about_anything"]
+__all__ = ["CollectionRanker", "Match", "about_anything", "weights_of"]
 
 # A composite query ranks the union of its terms' shortlists, each at least this deep.
 _SHORTLIST = 500
@@ -168,7 +168,7 @@ class CollectionRanker:
         ids, _ = self._store.search(source, embeddings[sought], depth, allowed=allowed)
         shortlist, vectors = self._catalog.vectors(self._encoder.id, ids[ids >= 0])  # each once: (n,), (n, dim)
         log_odds, evidence = self._judged(terms, embeddings @ vectors.T, source)
-        fused, relevance = fuse(log_odds, [term.weight for term in terms])
+        fused, relevance = fuse(log_odds, weights_of(terms))
         order = np.lexsort((shortlist, -fused))
         found = int(np.count_nonzero(ids[0] >= 0))
         return _Ranked(shortlist[order], fused[order], relevance[order], log_odds[:, order], evidence[:, order], found)
@@ -208,6 +208,11 @@ class CollectionRanker:
         """Scores (terms, sample) of each term against a sample of the collection."""
         _, vectors = self._store.sample(source)
         return np.asarray(embeddings @ vectors.T)
+
+
+def weights_of(terms: Sequence[EmbeddedTerm]) -> list[float]:
+    """What the terms of a query count beside each other."""
+    return balanced([term.weight for term in terms], [term.asked is Modality.TEXT for term in terms])
 
 
 def about_anything(lists: Iterable[Sequence[Match]]) -> float:

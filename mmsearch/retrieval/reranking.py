@@ -10,7 +10,7 @@ import numpy as np
 
 from mmsearch.query.fusion import fuse
 from mmsearch.query.relevance import Answer, probability, reread_for
-from mmsearch.retrieval.ranking import Match
+from mmsearch.retrieval.ranking import Match, weights_of
 from mmsearch.types import Modality, RerankCandidate, RerankTerm
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class ShortlistReranker:
         if len(terms) == 1:
             scores, relevance = odds[0], probability(log_odds[0])
         else:
-            scores, relevance = fuse(log_odds, [term.weight for term in terms])
+            scores, relevance = fuse(log_odds, weights_of(terms))
         reranked = [
             replace(
                 match, score=score, relevance=chance, stage="rerank", log_odds=tuple(own), retrieval_score=match.score
