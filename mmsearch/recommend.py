@@ -68,6 +68,9 @@ class Recommendation:
 class Profile:
     """What a user likes.
 
+    >>> Profile(np.eye(2, dtype=np.float32), np.array([0.75, 0.25])).shares.tolist()
+    [0.75, 0.25]
+
     Attributes:
         interests: (c, dim) float32, L2-normalised.
         shares: (c,) how much each stands for, summing to 1.
