@@ -326,9 +326,9 @@ from mmsearch.types import TokenFormat
 from tests.indexer.projecting import ProjectingReranker
 from tests.indexer.shelf import Shelf
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 shelf = Shelf(Path(sys.argv[2]))
-shelf.reranker = ProjectingReranker(0, TokenFormat(64, 256))
+shelf.reranker = ProjectingReranker(0, TokenFormat(64, 512))
 try:
     shelf.sync(Path(sys.argv[1]))
 except StorageError as error:
@@ -337,7 +337,7 @@ except StorageError as error:
     command = [sys.executable, "-c", script, photos, shelf.library]
     done = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True)
     assert "tokens" in done.stdout and "Free the disk" in done.stdout
-    shelf.reranker = ProjectingReranker(0, TokenFormat(64, 256))
+    shelf.reranker = ProjectingReranker(0, TokenFormat(64, 512))
     assert len(shelf.token_store()) == 24 and lacking(shelf) == 8
     shelf.sync(photos)
     check(shelf)
