@@ -166,12 +166,14 @@ def without(asked: Asked) -> Asked:
 
 def cut(judged: Judged) -> dict[str, float]:
     """What the automatic cut-off does to the first page."""
-    page = judged.first(10)
-    kept = np.stack([keep(row, about) for row, about in zip(page.relevance, page.about.tolist(), strict=True)])
+    rows = zip(judged.relevance, judged.about.tolist(), strict=True)
+    every = np.stack([keep(row, about) for row, about in rows])
+    kept, match = every[:, :10], judged.match[:, :10]
     figures = {"nothing": 1 - float(kept.any(axis=1).mean()), "kept": float(kept.sum(axis=1).mean())}
-    if page.match.any():
-        figures["kept_relevant"] = float(kept[page.match].mean())
-        figures["dropped_irrelevant"] = 1 - float(kept[~page.match].mean())
+    if match.any():
+        figures["kept_relevant"] = float(kept[match].mean())
+        figures["dropped_irrelevant"] = 1 - float(kept[~match].mean())
+        figures["dropped_irrelevant_of_100"] = 1 - float(every[~judged.match].mean())
     return figures
 
 

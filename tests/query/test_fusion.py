@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mmsearch.query.calibration import Background, Calibration, calibration_for
-from mmsearch.query.fusion import fuse, fuse_lists
+from mmsearch.query.fusion import balanced, fuse, fuse_lists
 from mmsearch.types import Modality
 
 ODDS = arrays(np.float64, (3, 8), elements=st.floats(-20, 20))
@@ -108,3 +108,19 @@ def test_an_item_gains_nothing_by_lists_in_which_it_does_not_match() -> None:
 def test_one_list_keeps_its_order(relevance: list[float]) -> None:
     ranked = list(enumerate(sorted(relevance, reverse=True)))
     assert [item for item, _ in fuse_lists([ranked])] == [item for item, _ in ranked]
+
+
+def test_a_file_beside_words_counts_half() -> None:
+    assert balanced([1.0, 1.0], [False, True]) == [0.5, 1.0]
+    assert balanced([2.0, 1.0, -1.0], [False, True, False]) == [1.0, 1.0, -1.0]
+
+
+def test_files_alone_and_words_alone_count_as_they_are_weighted() -> None:
+    assert balanced([1.0, 3.0], [False, False]) == [1.0, 3.0]
+    assert balanced([1.0, 3.0], [True, True]) == [1.0, 3.0]
+    assert balanced([1.0, -1.0], [False, True]) == [1.0, -1.0]
+
+
+def test_two_scores_close_together_do_not_make_a_narrow_background() -> None:
+    scores = np.array([0.1, 0.1001, 0.3], np.float32)
+    assert calibration_for("unknown", Modality.TEXT, Modality.IMAGE).background(scores).deviation > 0.02
