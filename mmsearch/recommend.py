@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from mmsearch.config import processors
 from mmsearch.errors import UsageError
 from mmsearch.recommendation.candidates import Taste, recommended
 from mmsearch.recommendation.features import ItemFeatures
@@ -27,6 +29,7 @@ from mmsearch.recommendation.profiles import profiles
 from mmsearch.recommendation.table import Items, ItemTable
 from mmsearch.rerank.diversity import check_strength, near_duplicate_cosine
 from mmsearch.retrieval.many_hits import ManyHits
+from mmsearch.vectors.hits import empty_hits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +42,9 @@ __all__ = ["Event", "Histories", "ItemFeatures", "Profile", "Recommendation", "R
 
 INTERESTS = 3
 """Interests that a user has at most where nobody says."""
+
+# Users that a thread works on at a time: enough for their interests to share the lists that they visit.
+_TOGETHER = 2500
 
 AWAY = 0.25
 """How far dislikes push where nobody says: Rocchio's gamma over beta is 0.15 over 0.75."""
@@ -223,14 +229,29 @@ class Recommender:
             histories = Histories.of(histories)
         items = self._table.now()
         weighed = self._weighed(histories, items, now)
-        found = profiles(weighed, items, self._interests, self._away)
         excluded = self._table.rows_of_keys(items, exclude)
-        users = np.arange(len(histories))
-        pairs = (users[:, None] * len(items) + excluded[excluded >= 0]).ravel()
-        if not seen:
-            pairs = np.concatenate([pairs, weighed.user * len(items) + weighed.rows])
+        excluded = excluded[excluded >= 0]
         taste = Taste(self._prior_of(items), self._prior_weight, self._diverse, self._fold_cosine)
-        rows, scores = recommended(found, len(users), np.sort(pairs), items, self._search(items), k, taste)
+        search = self._search(items)
+        rows, scores = empty_hits(len(histories), k)
+
+        def work(low: int) -> None:
+            """Some users, who need nothing of the others."""
+            high = min(low + _TOGETHER, len(histories))
+            begin, end = np.searchsorted(weighed.user, [low, high])
+            own = Weighed(weighed.user[begin:end] - low, weighed.rows[begin:end], weighed.weights[begin:end])
+            pairs = (np.arange(high - low)[:, None] * len(items) + excluded).ravel()
+            if not seen:
+                pairs = np.concatenate([pairs, own.user * len(items) + own.rows])
+            found = profiles(own, items, self._interests, self._away)
+            rows[low:high], scores[low:high] = recommended(found, high - low, np.sort(pairs), items, search, k, taste)
+
+        starts = range(0, len(histories), _TOGETHER)
+        if len(starts) == 1:
+            work(0)
+        else:
+            with ThreadPoolExecutor(processors(), "mmsearch-users") as threads:
+                list(threads.map(work, starts))
         there = rows >= 0
         ids = np.where(there, items.ids[rows] if len(items) else -1, -1)
         segments = np.full(rows.shape, -1, np.int64)

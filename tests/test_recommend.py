@@ -157,7 +157,10 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "+".join(options) or "plain")
-def test_a_batch_gets_what_each_would_get_alone(options: dict[str, Any], engine: SearchEngine) -> None:
+def test_a_batch_gets_what_each_would_get_alone(
+    options: dict[str, Any], engine: SearchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmsearch.recommend._TOGETHER", 150)  # several portions, side by side
     random = np.random.default_rng(1)
     histories = [
         [
