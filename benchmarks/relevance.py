@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from record import record
 from relevance_data import WORDS, Asked, Data, Questions, noise, part
-from relevance_fit import SEED, SHOWN, Rereading, Shown, fit, fit_about, sets_of, shown
+from relevance_fit import SEED, SHOWN, Rereading, Shown, fit, fit_about, highest_of, sets_of, shown
 
 from mmsearch import load_encoder
 from mmsearch.query.calibration import calibration_for
@@ -105,7 +105,8 @@ class Crosswise:
             known = self._known(pair, raw)
             asked = sets_of(self.data, pair, (half,))
             texts = pair[0] == "text"
-            sets = [shown(one, known) for one in asked]
+            highest = highest_of(self.data.encoder.id, pair)
+            sets = [shown(one, known, highest=highest) for one in asked]
             nothing = [] if raw else list(noise(np.random.default_rng(SEED)))
             about = fit_about([*sets, *(shown(one, known) for one in nothing)], raw=raw) if texts else None
             if not texts:
@@ -134,7 +135,7 @@ class Crosswise:
                 rows=asked.rows[own],
             )
             relevance, about, reread = self.fitted(pair, 1 - half, raw)
-            one = with_about(shown(some, known), about)
+            one = with_about(shown(some, known, highest=highest_of(self.data.encoder.id, pair)), about)
             if reranked:
                 assert self._rereading is not None and reread is not None
                 chances = [answer.about for answer in one.answers]

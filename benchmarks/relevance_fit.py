@@ -9,6 +9,7 @@ hundred best of each question count, the first ten more, as that is what people 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from relevance_data import Asked, Data, image_image, image_text, noise, sounds, 
 from mmsearch import load_encoder
 from mmsearch.media.image import read_image
 from mmsearch.query.calibration import Calibration, calibration_for
-from mmsearch.query.relevance import Answer, Relevance, Weights
+from mmsearch.query.relevance import Answer, Relevance, Weights, highest_level
 from mmsearch.rerank import load_reranker
 from mmsearch.rerank.fusion import FusionReranker
 from mmsearch.rerank.query_bank import pictures_as_queries, spread
@@ -51,13 +52,13 @@ class Shown:
     answers: Sequence[Answer]
 
 
-def shown(asked: Asked, calibration: Calibration, most: int = SHOWN) -> Shown:
-    """What the embeddings alone show."""
+def shown(asked: Asked, calibration: Calibration, most: int = SHOWN, *, highest: float = math.inf) -> Shown:
+    """What the embeddings alone show; `highest` as `Answer.of` takes it."""
     order = np.argsort(-asked.scores, axis=1, kind="stable")[:, :most]
     n = asked.scores.shape[1]
     sample = np.random.default_rng(SEED).permutation(n)[:SAMPLE]
     answers = [
-        Answer.of(row, calibration.background(row[sample]), n, specific)
+        Answer.of(row, calibration.background(row[sample]), n, specific, highest)
         for row, specific in zip(asked.scores, asked.specificity.tolist(), strict=True)
     ]
     return Shown(asked, np.take_along_axis(asked.scores, order, 1), np.take_along_axis(asked.match, order, 1), answers)
@@ -222,7 +223,7 @@ class Rereading:
         """The shortlist of each question in the reranker's order."""
         kinds = Modality(pair[0]), Modality(pair[1])
         known = calibration_for(self._data.encoder.id, *kinds)
-        before = shown(asked, known, most)
+        before = shown(asked, known, most, highest=highest_of(self._data.encoder.id, pair))
         order = np.argsort(-asked.scores, axis=1, kind="stable")[:, :most]
         rows = zip(before.scores, before.answers, strict=True)
         priors = np.stack([known.log_odds(row, answer.background) for row, answer in rows])
@@ -258,7 +259,8 @@ def main() -> None:
         for pair in SETS:
             # What is learnt of z alone has to do for encoders of which nothing is known.
             known = calibration_for(arguments.model if raw else "", Modality(pair[0]), Modality(pair[1]))
-            sets = [shown(asked, known) for asked in sets_of(data, pair)]
+            highest = highest_of(encoder.id, pair)
+            sets = [shown(asked, known, highest=highest) for asked in sets_of(data, pair)]
             nothing = [] if raw else list(noise(np.random.default_rng(SEED)))
             if pair[0] != "text":
                 # What "about" does for texts has to be done here.
@@ -282,6 +284,11 @@ def main() -> None:
         for pair in (("text", "image"), ("image", "text")):
             sets = [rereading.shown(asked, pair) for asked in sets_of(data, pair) if rereading.reads(asked, pair)]
             tell(reranker.id, pair, fit(sets, texts=pair[0] == "text"))
+
+
+def highest_of(encoder_id: str, pair: tuple[str, str]) -> float:
+    """See `mmsearch.query.relevance.highest_level`."""
+    return highest_level(encoder_id, Modality(pair[1])) if pair[0] == "text" else math.inf
 
 
 def tell(model: str, pair: tuple[str, str], found: Relevance, what: str = "") -> None:

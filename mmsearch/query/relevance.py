@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmsearch.query.calibration import Background
+from mmsearch.query.calibration import Background, calibration_for
 from mmsearch.types import Modality
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ __all__ = [
     "Relevance",
     "Weights",
     "answer_to",
+    "highest_level",
     "probability",
     "relevance_for",
     "reread_for",
@@ -74,6 +75,7 @@ class Answer:
         lead: How much higher it is than the fifth; 0 where there are fewer.
         standing: How far the best that the embeddings found stands out from the background: its z.
         background: Of the term's scores over the collection.
+        level: The score that x is counted from: the mean of the background, or 0 of a reranker's log-odds.
         searched: How many things were searched.
         specificity: Of the term, where it is a text; 1 for anything else.
         about: The chance that a text is about anything in the collection; 1 for anything else.
@@ -83,21 +85,34 @@ class Answer:
     lead: float
     standing: float
     background: Background
+    level: float
     searched: int
     specificity: float = 1.0
     about: float = 1.0
 
     @classmethod
-    def of(cls, found: NDArray[np.floating], background: Background, searched: int, specificity: float = 1.0) -> Answer:
-        """The answer of the embeddings, by the scores (n,) of what they found, in any order; n may be 0."""
+    def of(
+        cls,
+        found: NDArray[np.floating],
+        background: Background,
+        searched: int,
+        specificity: float = 1.0,
+        highest_level: float = math.inf,
+    ) -> Answer:
+        """The answer of the embeddings, by the scores (n,) of what they found, in any order; n may be 0.
+
+        Where most of a collection is what is asked for, the background's mean is that of matches; `highest_level` is
+        what the mean of anything else can be.
+        """
         best, lead = _ahead(found) if found.size else (background.mean, 0.0)
         standing = (best - background.mean) / background.deviation
-        return cls(best, lead, standing, background, searched, specificity)
+        level = min(background.mean, highest_level)
+        return cls(best, lead, standing, background, level, searched, specificity)
 
     def reread(self, found: NDArray[np.floating]) -> Answer:
         """The answer of a reranker, by its log-odds (n,) of a shortlist, which have no background of their own."""
         best, lead = _ahead(found)
-        return replace(self, best=best, lead=lead, background=Background(0.0, 1.0))
+        return replace(self, best=best, lead=lead, level=0.0)
 
 
 def _ahead(scores: NDArray[np.floating]) -> tuple[float, float]:
@@ -140,10 +155,10 @@ class Relevance:
     def log_odds(self, scores: NDArray[np.floating], answer: Answer) -> NDArray[np.float64]:
         """Log-odds that things with these scores match, same shape as `scores`; they rise with the score."""
         background = answer.background
-        unit = 1.0 if self.raw else background.deviation
-        x = (np.asarray(scores, np.float64) - background.mean) / unit
+        level, unit = (answer.level, 1.0) if self.raw else (background.mean, background.deviation)
+        x = (np.asarray(scores, np.float64) - level) / unit
         size = math.log(min(max(answer.searched, 1), _MOST))
-        known = (answer.best - background.mean) / unit, answer.lead / unit, answer.standing, size
+        known = (answer.best - level) / unit, answer.lead / unit, answer.standing, size
         w = answer.specificity
         slope = (1 - w) * self.word.slope + w * self.sentence.slope
         rest = (1 - w) * self.word.rest(*known) + w * self.sentence.rest(*known) + self.bend * w * (1 - w)
@@ -171,9 +186,9 @@ _IMAGE, _TEXT, _AUDIO = Modality.IMAGE, Modality.TEXT, Modality.AUDIO
 # Encoder or reranker, what is asked with, what is found. Fitted by benchmarks/relevance_fit.py, which prints this.
 _FITTED: dict[tuple[str, Modality, Modality], Relevance] = {
     ("mini", _TEXT, _IMAGE): Relevance(
-        Weights(11.5, -3.525, -0.736, -0.034, -0.12, -1.716),
-        Weights(17.243, -18.41, 7.035, 0.311, -0.216, -1.422),
-        -2.946,
+        Weights(11.478, -3.668, -0.838, -0.001, -0.147, -1.642),
+        Weights(17.25, -18.3, 7.084, 0.289, -0.203, -1.473),
+        -2.878,
     ),
     ("mini", _IMAGE, _TEXT): _same(Weights(19.497, -8.278, 9.983, -0.29, -0.606, -1.497)),
     ("mini", _IMAGE, _IMAGE): _same(Weights(8.7, -2.654, -1.701, -0.056, -0.363, -0.075)),
@@ -193,7 +208,7 @@ _FITTED: dict[tuple[str, Modality, Modality], Relevance] = {
 # Whether a text is about anything in a collection.
 _ABOUT: dict[tuple[str, Modality], Relevance] = {
     ("mini", _IMAGE): Relevance(
-        Weights(0.0, 21.449, 0.235, -0.238, -0.952, -0.242), Weights(0.0, 22.706, 0.796, 0.087, -1.04, -4.058), -4.1
+        Weights(0.0, 21.479, 0.148, -0.222, -0.976, -0.195), Weights(0.0, 22.696, 0.824, 0.079, -1.029, -4.081), -4.08
     ),
     ("mini", _TEXT): Relevance(
         Weights(0.0, 20.739, -1.644, 0.084, -1.276, 0.391), Weights(0.0, 15.239, 2.396, 1.152, -0.627, -7.95), -8.153
@@ -271,11 +286,20 @@ def answer_to(
     """
     if asked is not _TEXT:
         return Answer.of(scores, background, searched)
-    answer = Answer.of(scores, background, searched, specificity(text))
+    highest = highest_level(encoder_id, found)
+    answer = Answer.of(scores, background, searched, specificity(text), highest)
     if found is _AUDIO:
         return answer
     about = _ABOUT.get((encoder_id, _seen(found))) or (_ANY_ABOUT_TEXTS if found is _TEXT else _ANY_ABOUT)
     return replace(answer, about=about.about(answer))
+
+
+def highest_level(encoder_id: str, found: Modality) -> float:
+    """What the mean of a text's scores can be over pictures which it is not about; infinity where it is not known."""
+    known = calibration_for(encoder_id, _TEXT, _IMAGE)
+    if _seen(found) is not _IMAGE or not known.confidence:
+        return math.inf
+    return known.mean + known.deviation / 2
 
 
 def _seen(kind: Modality) -> Modality:
