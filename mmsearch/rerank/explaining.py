@@ -45,6 +45,8 @@ _EXAMPLE = 'For example: mmsearch explain "a dog on the beach" photo.jpg -o why.
 _MOST_PIECES = 1 << 16
 # As long as a search's is where nothing else is asked for.
 _SHORTLIST = 100
+# How far a reranker of which nothing is known can change log-odds.
+_MOST_CHANGE = 4.0
 _SAME = 0.999  # cosine from which a picture of the library is the one that is looked at
 _AROUND_WORDS = ".,;:!?\"'()[]{}“”„‘’«»…¿¡"
 
@@ -137,7 +139,10 @@ def explain(
         raise EncoderError(f"The reranker {network.id} did not read the picture.")
     # The logits of others are not known: it is judged as the best of its shortlist.
     fitted = reread_for(network.id, Modality.TEXT, Modality.IMAGE)
-    reread = chance + odds[:1] - prior if fitted is None else fitted.log_odds(odds[:1], answer.reread(odds[:1]))
+    if fitted is None:
+        reread = chance + np.clip(odds[:1] - prior, -_MOST_CHANGE, _MOST_CHANGE)
+    else:
+        reread = fitted.log_odds(odds[:1], answer.reread(odds[:1]))
     return Explanation(
         query=sentence,
         encoder=encoder.id,
