@@ -156,7 +156,7 @@ class Matcher:
             found = ranker.rank(terms, items, named, segments=self._shortlist) if len(named) else []
             for word, _ in self._wording.broad:
                 having = self._searcher(encoder, collection, word)
-                found += CollectionRanker(self._parts.catalog, encoder, modality, having).rank(terms, items)
+                found += ranker.behind(having).rank(terms, items)
             known = {match.record.segment.id: match for match in (*found, *matches)}
             matches = self._worded_first(list(known.values()))
         if reading is not None and reads:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,12 @@ class CollectionRanker:
         self._store = store
         # What was found first tells what the scores of a query mean, also of what is looked up later.
         self._answered: tuple[tuple[EmbeddedTerm, ...], tuple[Answer, ...]] | None = None
+
+    def behind(self, store: FilteredStore) -> CollectionRanker:
+        """A ranker of what passes another filter, by what the answers to this one's queries tell."""
+        other = copy(self)
+        other._store = store
+        return other
 
     def rank(
         self,
