@@ -34,8 +34,8 @@ from mmsearch.vectors.exact import ExactIndex
 from mmsearch.vectors.store import VectorStore
 
 K = 10
-SHARES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.05, 0.1, 0.3, 0.5, 0.9, 1.0)
-QUERIES = 10
+SHARES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.02, 0.03, 0.05, 0.1, 0.3, 0.5, 0.9, 1.0)
+QUERIES = 25
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,6 @@ __all__ = ["CollectionFacts", "FilteredStore"]
 # Segments of the sample that are asked whether they pass, and the share from which a filter is loose.
 _ASKED = 128
 _LOOSE = 0.03
-# With the facts in memory ids cost next to nothing, and only a looser filter is better not answered.
-_LOOSE_IN_MEMORY = 0.1
 # More is fetched than the share of those that pass calls for, and so many times more where that was too little.
 _MARGIN = 1.3
 _FURTHER = 4
@@ -158,7 +156,7 @@ class FilteredStore:
                 if found is not None:
                     return found
         passing = self.passing(source)
-        if len(passing) >= _LOOSE_IN_MEMORY * count:
+        if len(passing) >= _LOOSE * count:
             found = self._overfetched(source, queries, k, count, len(passing) / count, passing.has)
             if found is not None:
                 return found

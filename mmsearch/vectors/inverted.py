@@ -86,6 +86,8 @@ class InvertedFile:
         self.ids: NDArray[np.int64] = file.array("ids", "int64", -1)
         self.sizes: NDArray[np.int64] = file.array("sizes", "int64", -1)
         self.centroids: NDArray[np.float32] = file.array("centroids", "float32", len(self.sizes), dim)
+        # Where nothing was ever removed, an id says its place.
+        self._unbroken = len(self.ids) > 0 and int(self.ids[-1]) - int(self.ids[0]) + 1 == len(self.ids)
         self.codes = _codes(file, dim)
         self._places = file.array("places", "int64" if len(self.ids) >= 2**31 else "int32", len(self.ids))
         self._first = np.concatenate([[0], np.cumsum(self.sizes)])  # (nlist + 1,) place of each list's first vector
@@ -160,7 +162,7 @@ class InvertedFile:
         if excluded is not None:
             allowed = allowed[~contains(excluded, allowed)]
         if len(allowed) <= NARROW:
-            return allowed[contains(self.ids, allowed)], None, nprobe
+            return allowed[self._has(allowed)], None, nprobe
         share = -(-nprobe * len(self) // min(len(self), len(allowed)))
         return None, Members(allowed), min(len(self.sizes), share)
 
@@ -188,9 +190,16 @@ class InvertedFile:
             scores[low : low + len(codes)] = scorer(codes) + coarse[numbers]
         return scores
 
+    def _has(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """For each of some ids whether it is here."""
+        if self._unbroken:
+            return (ids >= self.ids[0]) & (ids <= self.ids[-1])
+        return contains(self.ids, ids)
+
     def codes_of(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """List numbers (n,) and codes (n, code_bytes) of ids that are all here."""
-        places = self._places[np.searchsorted(self.ids, ids)].astype(np.int64)
+        rows = ids - self.ids[0] if self._unbroken and len(ids) else np.searchsorted(self.ids, ids)
+        places = self._places[rows].astype(np.int64)
         numbers = np.searchsorted(self._first, places, side="right") - 1
         width = self.codes.code_bytes
         starts = self._first[numbers] * (width + 8) + (places - self._first[numbers]) * width
