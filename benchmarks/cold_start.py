@@ -134,8 +134,8 @@ def main() -> None:
     note("help", None, ["--help"])
     for items in arguments.items:
         folder = str(library(arguments.model, items))
-        note("query by words", items, ["query", TEXT, "--library", folder, "--json"])
-        note("query by picture", items, ["query", str(picture), "--library", folder, "--json"])
+        note("query by words", items, ["query", TEXT, "--library", folder, "--json", "--all"])
+        note("query by picture", items, ["query", str(picture), "--library", folder, "--json", "--all"])
 
 
 if __name__ == "__main__":

@@ -76,7 +76,9 @@ def compare(items: int, runs: int, parts: Rclip) -> dict[str, Any]:
     for number in range(runs + 1):
         command = [parts.program, "--no-indexing", "--filepath-only", "--top", str(K), TEXT]
         their_run = _with_hits(run(command, cwd=photos, env=env))
-        our_run = _with_hits(run([mmsearch_command(), "query", TEXT, "-k", str(K), "--paths", "--library", folder]))
+        our_run = _with_hits(
+            run([mmsearch_command(), "query", TEXT, "-k", str(K), "--paths", "--all", "--library", folder])
+        )
         if number:
             theirs.append(their_run)
             ours.append(our_run)

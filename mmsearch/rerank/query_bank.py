@@ -81,7 +81,10 @@ class QueryBank:
             return Queries(self._sentences[:0], np.zeros(0, np.float32))
         near = pictures @ self._sentences.T  # (pictures, sentences)
         best = np.argpartition(-near, count - 1, axis=1)[:, :count]
-        chosen, times = np.unique(best, return_counts=True)
+        # np.unique would import NumPy's masked arrays, which a cold query need not pay for.
+        counted = np.bincount(best.ravel(), minlength=len(self._sentences))
+        chosen = np.flatnonzero(counted)
+        times = counted[chosen]
         return Queries(self._sentences[chosen], (times / times.sum()).astype(np.float32))
 
 
@@ -93,4 +96,6 @@ def pictures_as_queries(pictures: NDArray[np.float32], asking: NDArray[np.float3
 
 def spread(count: int, most: int) -> NDArray[np.int64]:
     """At most so many of `count` places, evenly spread."""
-    return np.unique(np.linspace(0, max(0, count - 1), min(count, most)).round().astype(np.int64))
+    if count <= most:
+        return np.arange(count)
+    return np.linspace(0, count - 1, most).round().astype(np.int64)

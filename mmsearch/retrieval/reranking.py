@@ -179,7 +179,7 @@ class ShortlistReranker:
     def _vectors(self, matches: Sequence[Match]) -> NDArray[np.float32]:
         """(n, dim) embeddings; zeros for what was removed meanwhile."""
         ids = np.array([match.record.segment.id for match in matches])
-        found, vectors = self._catalog.vectors(self._encoder.id, np.unique(ids))
+        found, vectors = self._catalog.vectors(self._encoder.id, ids.tolist())
         rows = np.zeros((len(ids), self._encoder.dim), np.float32)
         if len(found):
             places = np.minimum(np.searchsorted(found, ids), len(found) - 1)

@@ -95,10 +95,14 @@ class Wording:
         if not found:
             return cls(words=len(telling), broad=tuple(broad))
         every = np.concatenate(found)
-        items, places, counts = np.unique(every, return_inverse=True, return_counts=True)
+        # np.unique would import NumPy's masked arrays, which a cold query need not pay for.
+        items = np.sort(every)
+        items = items[np.diff(items, prepend=-1) > 0]
+        places = np.searchsorted(items, every)
         gained = np.repeat(gains, [len(part) for part in found])
         bonus = np.bincount(places, gained, len(items)).astype(np.float64)
-        return cls(items, bonus, counts.astype(np.int64), len(telling), tuple(broad))
+        counts = np.bincount(places, minlength=len(items)).astype(np.int64)
+        return cls(items, bonus, counts, len(telling), tuple(broad))
 
     def __bool__(self) -> bool:
         """Whether any item has a word."""
@@ -140,7 +144,8 @@ class Wording:
             there = self.items[places] == ids
             bonus[there], counts[there] = self.bonus[places[there]], self.counts[places[there]]
         for word, gain in self.broad if len(ids) else ():
-            having = np.isin(ids, catalog.having_word(word, set(item_ids)))
+            with_word = set(catalog.having_word(word, set(item_ids)))
+            having = np.array([item in with_word for item in item_ids])
             bonus[having] += gain
             counts[having] += 1
         return bonus, (counts == self.words) & (counts > 0)

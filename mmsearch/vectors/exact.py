@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -133,6 +132,8 @@ class ExactIndex:
         def work(low: int) -> None:
             some = slice(low, low + _TOGETHER)
             found_ids[some], found_scores[some] = self._search(queries[some], k, rows)
+
+        from concurrent.futures import ThreadPoolExecutor
 
         with one_thread(), ThreadPoolExecutor(processors(), "mmsearch-exact") as threads:
             list(threads.map(work, range(0, len(queries), _TOGETHER)))

@@ -193,7 +193,7 @@ class InvertedFile:
     def _has(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """For each of some ids whether it is here."""
         if self._unbroken:
-            return (ids >= self.ids[0]) & (ids <= self.ids[-1])
+            return np.asarray((ids >= self.ids[0]) & (ids <= self.ids[-1]))
         return contains(self.ids, ids)
 
     def codes_of(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:

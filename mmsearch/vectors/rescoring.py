@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,6 +45,8 @@ def scored_again(
     def work(low: int) -> None:
         some = slice(low, low + _TOGETHER)
         out_ids[some], out_scores[some] = _scored(fetch, queries[some], ids[some], k)
+
+    from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(processors(), "mmsearch-scores") as threads:
         list(threads.map(work, range(0, len(queries), _TOGETHER)))
