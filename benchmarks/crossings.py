@@ -39,7 +39,7 @@ def library(folder: Path) -> SearchEngine:
 def best(engine: SearchEngine, query: str, kind: str) -> str:
     """The name and place of the best hit of a kind, with its relevance."""
     path = DATA / query
-    hits = engine.search([str(path)] if path.exists() else query, k=2, modalities=[kind])
+    hits = engine.search([str(path)] if path.exists() else query, k=2, modalities=[kind], min_relevance=0, words=False)
     hit = next(hit for hit in hits if hit.path != path)
     place = span_text(hit.start_ms, hit.end_ms) if hit.modality in ("audio", "video") else ""
     return f"{hit.path.name} {place}".strip() + f" ({hit.relevance:.0%})"

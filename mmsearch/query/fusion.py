@@ -11,13 +11,9 @@ A term that a candidate plainly meets adds nothing, and one to avoid that is not
 pushes away what it describes and leaves the rest in order. A file beside words counts half (`balanced`): it shows much,
 of which some is meant, while what the words say is meant as it stands.
 
-Lists: one for each modality and encoder, so that no modality drowns the others. They are joined by reciprocal rank
-fusion (Cormack, Clarke and Buettcher 2009, SIGIR), in which every item counts by its relevance as well,
-
-    score = max over lists of (1/2 + relevance) / (10 + rank), plus relevance / (10 + rank) of each other list
-
-so that the best of a list in which nothing matches comes after what does match elsewhere, and not second, and an item
-does not gain by lists in which it does not match.
+Lists: one for each modality and encoder. Their scores have nothing in common, but relevance is the probability of a
+match in each, so items come in its order (CombMAX of Fox and Shaw 1994, over probabilities). Fusion by rank alone puts
+the best of a list in which nothing matches second; benchmarks/hybrid_search.py compares the two.
 """
 
 from __future__ import annotations
@@ -32,9 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["balanced", "fuse", "fuse_lists"]
 
-# Cormack's 60 suits lists of a thousand; with it the tenth of a list counts almost as much as its first.
-_RANK_OFFSET = 10
-_LEAST_WEIGHT = 0.5
 # Of a file that is sought beside words; chosen by benchmarks/composite_queries.py.
 _BESIDE_WORDS = 0.5
 
@@ -83,17 +76,13 @@ def fuse_lists(lists: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, 
         lists: Of item ids with their relevance, best first; an item stands in a list once.
 
     Returns:
-        Item ids with their fused scores, best first; where scores are equal, the lower id is.
+        Item ids with the highest relevance of each, best first; where that is equal, the one that stands higher in a
+        list is, then the lower id.
     """
-    places: dict[int, list[tuple[float, float]]] = {}
+    best: dict[int, tuple[float, int]] = {}
     for ranked in lists:
-        for rank, (item, relevance) in enumerate(ranked, start=1):
-            share = 1.0 / (_RANK_OFFSET + rank)
-            places.setdefault(item, []).append((_LEAST_WEIGHT * share, relevance * share))
-    scores = {}
-    for item, found in places.items():
-        gained = sum(relevant for _, relevant in found)
-        # Of the best list all counts, of the others relevance alone.
-        base = max(found, key=sum)[0]
-        scores[item] = base + gained
-    return sorted(scores.items(), key=lambda found: (-found[1], found[0]))
+        for rank, (item, relevance) in enumerate(ranked):
+            here = (-relevance, rank)
+            best[item] = min(best.get(item, here), here)
+    order = sorted(best, key=lambda item: (*best[item], item))
+    return [(item, -best[item][0]) for item in order]

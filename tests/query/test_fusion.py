@@ -93,10 +93,15 @@ def test_a_list_in_which_nothing_matches_comes_after_what_does() -> None:
     assert [item for item, _ in fuse_lists([photos, [(99, 0.01)]])][:10] == list(range(10))
 
 
-def test_an_item_that_several_lists_hold_gains_by_each() -> None:
-    (first, score), (second, _) = fuse_lists([[(1, 0.8), (2, 0.7)], [(2, 0.8)]])
-    assert (first, second) == (2, 1)
-    assert score == pytest.approx(0.7 / 12 + 1.3 / 11)
+def test_items_come_in_order_of_the_highest_relevance_that_any_list_gives_them() -> None:
+    assert fuse_lists([[(1, 0.8), (2, 0.7)], [(2, 0.9), (3, 0.1)]]) == [(2, 0.9), (1, 0.8), (3, 0.1)]
+
+
+@given(st.lists(st.dictionaries(st.integers(0, 9), st.floats(0, 1), max_size=9), max_size=4), st.integers(1, 9))
+def test_a_deeper_list_begins_with_the_less_deep_one(found: list[dict[int, float]], depth: int) -> None:
+    ranked = [sorted(items.items(), key=lambda pair: -pair[1]) for items in found]
+    whole = fuse_lists(ranked)
+    assert fuse_lists([items[:depth] for items in ranked])[:depth] == whole[:depth]
 
 
 def test_an_item_gains_nothing_by_lists_in_which_it_does_not_match() -> None:
