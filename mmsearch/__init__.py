@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from mmsearch.filters import Area, Filters, Range
     from mmsearch.item_data import AddSummary, ItemData, ItemFailure
     from mmsearch.query.language import Query, Term, parse
+    from mmsearch.query.trace import Trace
     from mmsearch.retrieval.many_hits import ManyHits
-    from mmsearch.types import Hit, IndexSummary, LibraryStatus, Modality
+    from mmsearch.types import DuplicateGroup, Hit, IndexSummary, LibraryStatus, Modality
 
 __all__ = [
     "AddSummary",
     "Area",
+    "DuplicateGroup",
     "Filters",
     "Hit",
     "IndexSummary",
@@ -41,6 +43,7 @@ __all__ = [
     "SearchEngine",
     "SyncOptions",
     "Term",
+    "Trace",
     "__version__",
     "load_encoder",
     "parse",
@@ -50,6 +53,7 @@ __all__ = [
 _HOMES = {
     "AddSummary": "mmsearch.item_data",
     "Area": "mmsearch.filters",
+    "DuplicateGroup": "mmsearch.types",
     "Filters": "mmsearch.filters",
     "Hit": "mmsearch.types",
     "IndexSummary": "mmsearch.types",
@@ -64,6 +68,7 @@ _HOMES = {
     "SearchEngine": "mmsearch.engine",
     "SyncOptions": "indexer.sync",
     "Term": "mmsearch.query.language",
+    "Trace": "mmsearch.query.trace",
     "load_encoder": "mmsearch.encoders",
     "parse": "mmsearch.query.language",
 }

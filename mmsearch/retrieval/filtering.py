@@ -204,8 +204,8 @@ class FilteredStore:
         passes: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
         """Fetch more than k, and leave out what does not pass; None where that would have to be too many."""
-        wanted = int(k / share * _MARGIN) + 16
-        while wanted <= min(_MOST_FETCHED, max(count, k + 16)):
+        wanted = min(int(k / share * _MARGIN) + 16, max(count, k))
+        while wanted <= _MOST_FETCHED:
             with self._trace.step("vectors", where=self._where) as step:
                 ids, scores = self._store.search(source, queries, wanted)
                 kept = passes(ids)
@@ -216,7 +216,7 @@ class FilteredStore:
             enough = kept.sum(axis=1) >= k
             if enough.all() or wanted >= count:
                 return _first(ids, scores, kept, k)
-            wanted *= _FURTHER
+            wanted = min(wanted * _FURTHER, count)
         return None
 
 
