@@ -98,7 +98,9 @@ def test_k_hits_come_whenever_k_pass(
     assert all(first <= id_ < first + share for id_ in found.tolist())
     assert np.allclose(scores[0][: len(found)], shelf.vectors[found - 1] @ query[0], atol=1e-3)
     if shelf.store.manifest is not None and shelf.store.manifest.kind == "flat":
-        assert found.tolist() == shelf.truth(query, k, np.arange(first, first + share))[0][: len(found)].tolist()
+        truth = shelf.truth(query, k, np.arange(first, first + share))[0][: len(found)]
+        # Stored vectors are made of length one again, which can turn two round that are almost as near.
+        assert np.allclose(shelf.vectors[found - 1] @ query[0], shelf.vectors[truth - 1] @ query[0], atol=1e-3)
 
 
 def test_what_a_filter_leaves_is_found_as_well_as_without_one(shelf: Shelf) -> None:
