@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from calibration import SEEN
+from calibration import WORDS as COMMON
 from nonsense import SENTENCES, random_letters, random_words
 from numpy.typing import NDArray
 from record import work_folder
@@ -25,42 +27,7 @@ from mmsearch.media.image import read_image
 from mmsearch.query.relevance import specificity
 
 WORDS = [
-    "dog",
-    "beach",
-    "boy",
-    "girl",
-    "man",
-    "woman",
-    "water",
-    "grass",
-    "snow",
-    "bike",
-    "street",
-    "football",
-    "tree",
-    "car",
-    "horse",
-    "mountain",
-    "ball",
-    "swing",
-    "guitar",
-    "skateboard",
-    "bench",
-    "dress",
-    "hat",
-    "jacket",
-    "helmet",
-    "sunglasses",
-    "river",
-    "wave",
-    "slide",
-    "rock",
-    "camera",
-    "field",
-    "pool",
-    "crowd",
-    "baby",
-    "boat",
+    *COMMON,
     "child",
     "player",
     "frisbee",
@@ -386,7 +353,6 @@ def noise(rng: np.random.Generator) -> Iterator[Asked]:
 
 
 # Classes of sounds that photos of Flickr8k show, and the word that their captions have then.
-SEEN = {"baby cry": "baby", "dog bark": "dog", "fire crackling": "fire", "rain": " rain", "sea waves": "wave"}
 
 
 def sounds(data: Data, folds: Sequence[Path], rng: np.random.Generator) -> dict[tuple[str, str], list[Asked]]:
