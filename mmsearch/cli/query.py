@@ -199,7 +199,7 @@ def query(
         notes(trace.lines())
     if not hits:
         note("No match." if not passed_over else "No more matches.")
-        if least != 0 and not passed_over:
+        if wanted.terms and least != 0 and not passed_over:
             note("To see what comes nearest all the same, add --all.")
         note("To see what the library holds: mmsearch status")
         return 1

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmsearch.storage.passages import terms_of
-from mmsearch.types import Modality, SegmentRecord
+from mmsearch.types import SegmentRecord
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,7 +74,7 @@ class Wording:
         """Look up the words of all terms that are looked for."""
         texts = [term.content for term in query.terms if isinstance(term.content, str) and term.weight > 0]
         words = list(dict.fromkeys(word for text in texts for word in terms_of(text)))
-        telling = [word for word in words if word.strip('"').casefold() not in _EMPTY] or words
+        telling = [word for word in words if word.strip('"').casefold() not in _EMPTY]
         if not telling or len(texts) < sum(term.weight > 0 for term in query.terms):
             return cls()  # a file that is looked for has no words here
         count = catalog.item_count()
@@ -171,8 +171,10 @@ def first_segments(catalog: Catalog, items: Sequence[int], filters: Filters) -> 
     for _, record in sorted(catalog.segments(ids.tolist()).items()):
         # A photo stands for itself before its captions do.
         known = found.get(record.item.id)
-        if known is None or (
-            known.segment.modality is Modality.TEXT and record.segment.modality is record.item.modality
-        ):
+        if known is None or (not _whole(known) and _whole(record)):
             found[record.item.id] = record
     return found
+
+
+def _whole(record: SegmentRecord) -> bool:
+    return record.segment.modality is record.item.modality

@@ -28,6 +28,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SearchEngine]:
         Image.fromarray(random.integers(0, 255, (32, 32, 3), np.uint8)).save(photos / name)
     (photos / "norway/IMG_2003.txt").write_text("A red car at the bullring.")
     (photos / "note.txt").write_text("The ferry leaves at nine from the old harbour.")
+    (photos / "diary.md").write_text("# Monday\n\nRain.\n\n# Tuesday\n\nSun.\n\n# Wednesday\n\nSnow.\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MMSEARCH_TEST_ENCODERS", "1")
         with SearchEngine.open(tmp_path_factory.mktemp("lib"), model="hashing", create=True, read_only=False) as engine:
@@ -80,7 +81,7 @@ def test_a_name_is_found_in_what_passes_a_filter_only(engine: SearchEngine) -> N
 
 
 def test_words_that_all_items_share_or_that_mean_nothing_change_nothing(engine: SearchEngine) -> None:
-    for query in ("holiday photos png", "xylophone"):
+    for query in ("holiday photos png", "xylophone", "a the on", "🐕 on the 🏖"):
         assert not Wording.of(engine.catalog, parse(query))
         assert found(engine, query) == found(engine, query, words=False)
 
@@ -132,3 +133,8 @@ def test_filters_alone_list_what_passes_newest_first(engine: SearchEngine) -> No
     assert {hit.stage for hit in hits} == {"filter"} and len(hits) == 4
     times = [hit.path.stat().st_mtime_ns for hit in hits if hit.path]
     assert [time // 10**9 for time in times] == sorted((time // 10**9 for time in times), reverse=True)
+
+
+def test_a_text_that_passes_is_shown_from_its_beginning(engine: SearchEngine) -> None:
+    (hit,) = found(engine, "path:diary.md")
+    assert (hit.start_char, hit.text is not None and "Monday" in hit.text) == (0, True)
