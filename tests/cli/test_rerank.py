@@ -143,7 +143,8 @@ def test_the_built_in_model_reads_its_hits_again_without_torch(invoke: Invoke, s
     assert invoke("index", *photos, "--library", library, "--reranker", file).exit_code == 0
     probe = (
         "import sys\nfrom mmsearch.cli.query import app\n"
-        f"sys.argv = ['mmsearch', 'a cat', '--library', {str(library)!r}, '--json', '--rerank', '--all']\n"
+        f"sys.argv = ['mmsearch', 'a cat', '--library', {str(library)!r}]\n"
+        "sys.argv += ['--json', '--rerank', '--all', '--no-words']\n"
         "try:\n    app()\nfinally:\n    print('torch' in sys.modules, 'onnxruntime' in sys.modules, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False, timeout=60)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmsearch import engine
+from mmsearch.engine import opened
 from tests.cli.conftest import Invoke, noise
 from tests.indexer.projecting import ProjectingReranker
 
@@ -17,7 +17,7 @@ from tests.indexer.projecting import ProjectingReranker
 def reranker(monkeypatch: pytest.MonkeyPatch) -> ProjectingReranker:
     """The reranker of every encoder."""
     found = ProjectingReranker()
-    monkeypatch.setattr(engine, "load_reranker", lambda name, encoder, library=None: found)
+    monkeypatch.setattr(opened, "load_reranker", lambda name, encoder, library=None: found)
     return found
 
 
@@ -83,7 +83,7 @@ def test_tokens_for_another_reranker_count_as_none(
     invoke: Invoke, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     invoke("index", pictures, "--library", tmp_path / "lib", "--model", "hashing")
-    monkeypatch.setattr(engine, "load_reranker", lambda name, encoder, library=None: ProjectingReranker(1))
+    monkeypatch.setattr(opened, "load_reranker", lambda name, encoder, library=None: ProjectingReranker(1))
     (row,) = tokens_of(invoke, tmp_path / "lib")
     assert (row["reranker"], row["rows"], row["lacking"]) == ("projecting@0", 12, 12)
 
@@ -91,7 +91,7 @@ def test_tokens_for_another_reranker_count_as_none(
 def test_a_model_without_a_reranker_has_no_tokens(
     invoke: Invoke, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "load_reranker", lambda name, encoder, library=None: None)
+    monkeypatch.setattr(opened, "load_reranker", lambda name, encoder, library=None: None)
     assert tokens_of(invoke, library) == []
     shutil.copytree(library, tmp_path / "lib")
     result = invoke("rebuild", "--tokens", "--library", tmp_path / "lib")

@@ -38,6 +38,6 @@ def test_it_is_trained_on_patches_and_reranks_a_library_of_that_model(
     ) as engine:
         engine.index([data.dev.images[0].parent])
     with SearchEngine.open(tmp_path / "library") as engine:  # the library has kept it
-        hits = engine.search(data.dev.captions[0], k=5)
+        hits = engine.search(data.dev.captions[0], k=5, min_relevance=0, words=False)
         assert {hit.stage for hit in hits} == {"rerank"}
-        assert engine.search(data.dev.captions[0], k=5, rerank=False)[0].stage == "vector"
+        assert engine.search(data.dev.captions[0], k=5, rerank=False, min_relevance=0, words=False)[0].stage == "vector"
