@@ -26,6 +26,8 @@ Duplicates = Literal["fold", "show"]
 
 BLOCK = 100
 """Diversity reorders the ranked list in blocks of so many hits, so that what follows changes nothing before it."""
+# Without diversity, hits are looked at for near-duplicates in steps of so many.
+_FOLDED = 20
 
 
 def shape(
@@ -77,7 +79,8 @@ def _distinct(
     ranked: Callable[[int], Sequence[Hit]], wanted: int, likeness: Likeness, diverse: float | None, *, fold: bool
 ) -> list[Hit]:
     """At least `wanted` hits without near-duplicates, or all; looks deeper as long as folding leaves too few."""
-    depth = -(-wanted // BLOCK) * BLOCK
+    step = BLOCK if diverse else _FOLDED
+    depth = -(-wanted // step) * step
     while True:
         hits = list(ranked(depth))
         shown = _shaped(hits, likeness, diverse, fold=fold)

@@ -99,7 +99,7 @@ def test_folding_looks_deeper_until_there_are_enough() -> None:
     found = shape(ranked, 10, Alike(vectors))  # type: ignore[arg-type]
     assert [hit.item_id for hit in found] == [0, *range(BLOCK + 50, BLOCK + 59)]
     assert len(found[0].duplicates) == BLOCK + 49
-    assert depths == [BLOCK, 2 * BLOCK]
+    assert depths == [20, 40, 80, 160]
 
 
 def test_groups_come_in_the_order_of_their_best_hits_and_keep_ranks() -> None:
