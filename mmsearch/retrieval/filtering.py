@@ -156,8 +156,9 @@ class FilteredStore:
                 if found is not None:
                     return found
         passing = self.passing(source)
-        if len(passing) >= _LOOSE * count:
-            found = self._overfetched(source, queries, k, count, len(passing) / count, passing.has)
+        if len(passing) and len(passing) >= _LOOSE * count:
+            share = len(passing) / max(1, count)
+            found = self._overfetched(source, queries, k, count, share, passing.has)
             if found is not None:
                 return found
         ids = passing.ids

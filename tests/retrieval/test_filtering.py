@@ -161,3 +161,13 @@ def test_a_process_that_filters_again_and_again_reads_the_facts_into_memory_once
     assert after == before
     assert not facts.in_memory(Filters(paths=("*.jpg",)))
     assert len(facts.select(Filters(paths=("1?.jpg",)), COUNT)) == 10
+
+
+@pytest.mark.parametrize("loaded", [False, True], ids=["asked", "in memory"])
+def test_nothing_is_found_in_a_collection_that_is_empty(tmp_path: Path, loaded: bool) -> None:
+    with Catalog.open(tmp_path, create=True) as catalog:
+        catalog.register_encoders([EncoderRecord(ENCODER, DIM)])
+        empty = Shelf(catalog, VectorStore(tmp_path / "vectors", ENCODER, DIM), np.empty((0, DIM), np.float32))
+        searcher = FilteredStore(empty.store, empty.facts(loaded=loaded), Filters(size_bytes=Range(1)), Trace())
+        ids, _ = searcher.search(empty.source, np.eye(1, DIM, dtype=np.float32), 3)
+        assert ids.tolist() == [[-1, -1, -1]]
