@@ -259,14 +259,12 @@ def _phrase(words: str) -> Condition:
 
 
 def _metadata(name: str, value: str | int | float | bool) -> Condition:
-    path = f'$."{name}"'
+    # By key, since a path in JSON cannot say every name.
+    found = "EXISTS (SELECT 1 FROM json_each(i.metadata) m WHERE m.key = ? AND {} = ?)"
     if isinstance(value, str):  # a query has strings alone, whatever was stored
-        return Condition(
-            "CASE json_type(i.metadata, ?) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false'"
-            " ELSE CAST(json_extract(i.metadata, ?) AS TEXT) END = ?",
-            (path, path, value),
-        )
-    return Condition("json_extract(i.metadata, ?) = ?", (path, value))
+        as_text = "CASE m.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE CAST(m.atom AS TEXT) END"
+        return Condition(found.format(as_text), (name, value))
+    return Condition(found.format("m.atom"), (name, value))
 
 
 _HAS = {

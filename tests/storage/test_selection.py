@@ -240,6 +240,8 @@ def test_metadata_is_compared_by_value_or_as_it_is_written(tmp_path: Path) -> No
 
         assert (found(size="4"), found(size=4), found(sale="true"), found(sale=False)) == ([1, 2], [1], [1], [2])
         assert found(**{"a b": 'x"y'}) == [3] and found(nothing=1) == []
+        for odd in ('a"b', "$", "[0]", "{}", "", "é\ud800".encode("utf-8", "replace").decode()):
+            assert found(**{odd: "x"}) == []
 
 
 def test_words_of_a_name_are_found_after_it_moved_and_not_after_it_went(tmp_path: Path) -> None:
