@@ -260,11 +260,17 @@ def _phrase(words: str) -> Condition:
 
 def _metadata(name: str, value: str | int | float | bool) -> Condition:
     # By key, since a path in JSON cannot say every name.
+    name = _whole(name)
     found = "EXISTS (SELECT 1 FROM json_each(i.metadata) m WHERE m.key = ? AND {} = ?)"
     if isinstance(value, str):  # a query has strings alone, whatever was stored
         as_text = "CASE m.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE CAST(m.atom AS TEXT) END"
-        return Condition(found.format(as_text), (name, value))
+        return Condition(found.format(as_text), (name, _whole(value)))
     return Condition(found.format("m.atom"), (name, value))
+
+
+def _whole(text: str) -> str:
+    """A text without half characters."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 _HAS = {
@@ -290,7 +296,8 @@ def _starting(prefix: str) -> Iterator[Condition]:
 
 def _fits(glob: Glob, root: Path | None = None) -> Condition:
     folder = b"" if root is None else os.fsencode(root).rstrip(b"/") + b"/"
-    return Condition("fits(?, ?, i.path)", (glob.regex.pattern, folder))
+    # As bytes: the name of a file, and so a pattern, can hold half characters, which SQLite does not take.
+    return Condition("fits(?, ?, i.path)", (os.fsencode(glob.regex.pattern), folder))
 
 
 def _marks(values: Sequence[Any]) -> str:
@@ -303,8 +310,8 @@ def _teach(session: Session) -> None:
     session.define("distance_km", 4, _distance_km)
 
 
-def _path_fits(pattern: str, folder: bytes, path: bytes | None) -> bool:
-    return path is not None and Glob.compiled(pattern).match(os.fsdecode(folder + path)) is not None
+def _path_fits(pattern: bytes, folder: bytes, path: bytes | None) -> bool:
+    return path is not None and Glob.compiled(os.fsdecode(pattern)).match(os.fsdecode(folder + path)) is not None
 
 
 def _distance_km(latitude: float | None, longitude: float | None, to_latitude: float, to_longitude: float) -> float:

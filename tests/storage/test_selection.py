@@ -8,7 +8,7 @@ from math import asin, cos, radians, sin, sqrt
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mmsearch.errors import QueryError
@@ -193,9 +193,12 @@ def test_a_root_that_was_not_indexed_below_a_folder_of_the_name_is_left_out(cata
 
 
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.text(min_size=1, max_size=12).filter(lambda text: "\0" not in text))
+@given(st.text(st.characters(), min_size=1, max_size=12))
+@example("caf\udce9*")
+@example("a\0b/**")
 def test_no_pattern_name_or_phrase_can_break_a_search(catalog: Catalog, text: str) -> None:
     for filters in (
+        Filters(metadata=((text, text),)),
         Filters(paths=(text,)),
         Filters(inside=(text,)),
         Filters(phrases=(text,)),
