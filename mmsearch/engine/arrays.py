@@ -144,7 +144,7 @@ class Arrays(OpenLibrary):
         if not found:
             names = " and ".join(encoder.id for encoder in self.encoders)
             raise UsageError(f"The library was made with {names}, not with {model}.")
-        return BatchRetriever(self.catalog, found[0], self._stores)
+        return BatchRetriever(self.catalog, found[0], self._stores, self._facts)
 
 
 def _check_k(k: int) -> None:

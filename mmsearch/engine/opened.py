@@ -16,6 +16,7 @@ from mmsearch.filters import Filters
 from mmsearch.rerank import load_reranker
 from mmsearch.rerank.token_store import TokenStores
 from mmsearch.retrieval import Retriever
+from mmsearch.retrieval.filtering import LibraryFacts
 from mmsearch.storage.catalog import Catalog
 from mmsearch.types import Modality
 from mmsearch.vectors.stores import VectorStores
@@ -132,6 +133,10 @@ class OpenLibrary:
         return VectorStores(self.library / _VECTORS)
 
     @cached_property
+    def _facts(self) -> LibraryFacts:
+        return LibraryFacts(self.catalog)
+
+    @cached_property
     def _tokens(self) -> TokenStores:
         return TokenStores(self.library / _TOKENS, self.catalog.library_id)
 
@@ -166,7 +171,7 @@ class OpenLibrary:
 
     @cached_property
     def _retriever(self) -> Retriever:
-        return Retriever(self.catalog, self.encoders, self._stores, self._tokens)
+        return Retriever(self.catalog, self.encoders, self._stores, self._facts, self._tokens)
 
     def _collections(self) -> list[tuple[Encoder, Modality]]:
         """Those that hold vectors, or else that of images, as a library has one from the beginning."""

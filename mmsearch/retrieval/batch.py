@@ -11,7 +11,7 @@ import numpy as np
 from mmsearch.errors import QueryError, UsageError
 from mmsearch.filters import Filters
 from mmsearch.query.trace import Trace
-from mmsearch.retrieval.filtering import CollectionFacts, FilteredStore
+from mmsearch.retrieval.filtering import FilteredStore, LibraryFacts
 from mmsearch.retrieval.grouping import group
 from mmsearch.retrieval.many_hits import ManyHits
 from mmsearch.retrieval.ranking import CollectionRanker
@@ -40,10 +40,11 @@ class BatchRetriever:
         catalog: The library.
         encoder: Of the vectors.
         stores: Its indexes.
+        facts: For filters.
     """
 
-    def __init__(self, catalog: Catalog, encoder: Encoder, stores: VectorStores) -> None:
-        self.catalog, self.encoder, self.stores = catalog, encoder, stores
+    def __init__(self, catalog: Catalog, encoder: Encoder, stores: VectorStores, facts: LibraryFacts) -> None:
+        self.catalog, self.encoder, self.stores, self.facts = catalog, encoder, stores, facts
 
     def embed(
         self,
@@ -145,7 +146,7 @@ class BatchRetriever:
         term = EmbeddedTerm(vector, asked, 1.0, "")
         lists = []
         for collection in self._collections(None, filters):
-            facts = CollectionFacts(self.catalog, self.encoder.id, collection.modality)
+            facts = self.facts(self.encoder.id, collection.modality)
             store = self.stores(self.encoder, collection.modality)
             searcher = FilteredStore(store, facts, filters, Trace(), str(collection.modality))
             ranker = CollectionRanker(self.catalog, self.encoder, collection.modality, searcher)
@@ -207,7 +208,7 @@ class BatchRetriever:
         """Items, segments and scores (m, k) of one collection."""
         allowed = None
         if filters and filters != Filters(frozenset({collection.modality})):
-            allowed = self.catalog.select_segments(self.encoder.id, collection.modality, filters)
+            allowed = self.facts(self.encoder.id, collection.modality).select(filters, collection.count).ids
         store = self.stores(self.encoder, collection.modality)
         source = self.catalog.vector_source(self.encoder.id, collection.modality)
         out_segments, out_scores = empty_hits(len(queries), k)

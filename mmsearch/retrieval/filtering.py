@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mmsearch.storage.facts import FactTable
     from mmsearch.vectors.store import VectorStore
 
-__all__ = ["CollectionFacts", "FilteredStore"]
+__all__ = ["CollectionFacts", "FilteredStore", "LibraryFacts"]
 
 # Segments of the sample that are asked whether they pass, and the share from which a filter is loose.
 _ASKED = 128
@@ -96,6 +96,25 @@ class CollectionFacts:
 
     def _worth_it(self, count: int) -> bool:
         return count >= _FEW and self._spent >= count * _SECONDS_PER_FACT
+
+
+class LibraryFacts:
+    """What is known of the collections of a library, for all that search it; safe to ask from many threads.
+
+    Args:
+        catalog: Knows.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._facts: dict[tuple[str, Modality], CollectionFacts] = {}
+
+    def __call__(self, encoder_id: str, modality: Modality) -> CollectionFacts:
+        """The facts of a collection, the same for everyone."""
+        found = self._facts.get((encoder_id, modality))
+        return found or self._facts.setdefault(
+            (encoder_id, modality), CollectionFacts(self._catalog, encoder_id, modality)
+        )
 
 
 class FilteredStore:

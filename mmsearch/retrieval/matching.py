@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mmsearch.errors import QueryError
 from mmsearch.filters import Filters
 from mmsearch.query.trace import Trace
-from mmsearch.retrieval.filtering import CollectionFacts, FilteredStore
+from mmsearch.retrieval.filtering import FilteredStore, LibraryFacts
 from mmsearch.retrieval.ranking import CollectionRanker, Match
 from mmsearch.retrieval.reranking import SHORTLIST, ShortlistReranker
 from mmsearch.retrieval.terms import EmbeddedTerm, TermEmbedder
@@ -36,15 +36,15 @@ class Parts:
 
     Attributes:
         catalog, encoders, stores: The library, its encoders and their indexes.
+        facts: Of its collections, for filters.
         tokens: For rerankers, if they keep any.
-        facts: Of each collection that was filtered, by its name.
     """
 
     catalog: Catalog
     encoders: Sequence[Encoder]
     stores: VectorStores
+    facts: LibraryFacts
     tokens: TokenStores | None = None
-    facts: dict[str, CollectionFacts] = field(default_factory=dict)
 
 
 class Matcher:
@@ -181,10 +181,7 @@ class Matcher:
                 filters = replace(filters, modalities=None)  # all of the collection are of one that is wanted
             if word is not None:
                 filters = filters.merged(Filters(phrases=(word.strip('"'),)))
-            facts = self._parts.facts.get(collection.name)
-            if facts is None:
-                facts = CollectionFacts(self._parts.catalog, encoder.id, modality)
-                facts = self._parts.facts.setdefault(collection.name, facts)
+            facts = self._parts.facts(encoder.id, modality)
             store = self._parts.stores(encoder, modality)
             self._searchers[name] = FilteredStore(store, facts, filters, self._trace, str(modality))
         return self._searchers[name]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mmsearch.protocols import Encoder, Reranker
     from mmsearch.query.language import Query
     from mmsearch.rerank.token_store import TokenStores
+    from mmsearch.retrieval.filtering import LibraryFacts
     from mmsearch.storage.catalog import Catalog
     from mmsearch.vectors.stores import VectorStores
 
@@ -34,10 +35,19 @@ class Retriever:
         catalog: Catalog,
         encoders: Sequence[Encoder],
         stores: VectorStores,
+        facts: LibraryFacts,
         tokens: TokenStores | None = None,
     ) -> None:
-        """Search the vectors of `encoders` in `catalog`, with `stores` as their indexes and `tokens` for rerankers."""
-        self._parts = Parts(catalog, encoders, stores, tokens)
+        """Search the vectors of `encoders` in `catalog`.
+
+        Args:
+            catalog: The library.
+            encoders: Of the vectors.
+            stores: Their indexes.
+            facts: For filters.
+            tokens: For rerankers.
+        """
+        self._parts = Parts(catalog, encoders, stores, facts, tokens)
 
     def search(
         self,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmsearch.filters import Area, Filters, Range
-from mmsearch.storage.selection import nanoseconds
+from mmsearch.storage.selection import EARTH_KM, fits_camera, local_time, nanoseconds
 from mmsearch.storage.session import Session
 from mmsearch.types import Collection
 
@@ -49,7 +49,6 @@ _COLUMNS = "i.modality, i.taken_at, i.mtime_ns, i.camera, i.latitude, i.longitud
 )
 _UNKNOWN = -1
 _NAT = np.iinfo(np.int64).min
-_EARTH_KM = 6371.0
 
 
 @dataclass(slots=True)
@@ -235,10 +234,9 @@ class FactTable:
 
     def _cameras(self, wanted: tuple[str, ...]) -> NDArray[np.bool_]:
         """For each code whether it is of a camera that is wanted; the last entry is for the code -1."""
-        asked = [words.casefold().split() for words in wanted]
         flags = np.zeros(len(self._names) + 1, np.bool_)
         for name, code in self._names.items():
-            flags[code] = any(all(word in name.casefold() for word in words) for words in asked)
+            flags[code] = any(fits_camera(words, name) for words in wanted)
         return flags
 
 
@@ -250,8 +248,7 @@ def _times(facts: _Facts, after: datetime | None, before: datetime | None) -> ND
     for moment, late in ((after, True), (before, False)):
         if moment is None:
             continue
-        local = moment if moment.tzinfo is None else moment.astimezone().replace(tzinfo=None)
-        edge, edge_ns = np.datetime64(local, "us").astype(np.int64), nanoseconds(moment)
+        edge, edge_ns = np.datetime64(local_time(moment), "us").astype(np.int64), nanoseconds(moment)
         masks.append(taken >= edge if late else taken < edge)
         if facts.untold:
             changed.append(facts.mtime_ns >= edge_ns if late else facts.mtime_ns < edge_ns)
@@ -273,10 +270,10 @@ def _within(column: NDArray[np.int64], wanted: Range) -> Iterator[NDArray[np.boo
 
 def _near(facts: _Facts, area: Area) -> NDArray[np.bool_]:
     """Within the distance on the great circle, by the haversine formula."""
-    passing: NDArray[np.bool_] = np.abs(facts.latitude - area.latitude) <= np.degrees(area.radius_km / _EARTH_KM) + 1e-6
+    passing: NDArray[np.bool_] = np.abs(facts.latitude - area.latitude) <= np.degrees(area.radius_km / EARTH_KM) + 1e-6
     rows = np.flatnonzero(passing)  # without those of no place, which are NaN
     latitude, longitude = np.radians(facts.latitude[rows]), np.radians(facts.longitude[rows])
     up, across = (np.radians(area.latitude) - latitude) / 2, (np.radians(area.longitude) - longitude) / 2
     half = np.sin(up) ** 2 + np.cos(latitude) * np.cos(np.radians(area.latitude)) * np.sin(across) ** 2
-    passing[rows] = 2 * _EARTH_KM * np.arcsin(np.minimum(1.0, np.sqrt(half))) <= area.radius_km
+    passing[rows] = 2 * EARTH_KM * np.arcsin(np.minimum(1.0, np.sqrt(half))) <= area.radius_km
     return passing

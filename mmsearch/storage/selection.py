@@ -15,16 +15,17 @@ from mmsearch.storage.encoders import dim_of
 from mmsearch.storage.globs import Glob
 from mmsearch.storage.passages import phrase
 from mmsearch.storage.session import Session
+from mmsearch.storage.source import key_of
 from mmsearch.types import Collection, Modality
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Condition", "Selection", "nanoseconds"]
+__all__ = ["EARTH_KM", "Condition", "Selection", "fits_camera", "local_time", "nanoseconds"]
 
 # Kilometres of a degree of latitude; a degree of longitude has as many at the equator.
 _KM_PER_DEGREE = 111.195
-_EARTH_KM = 6371.0
+EARTH_KM = 6371.0
 # The cameras of a library, without looking at every item: from each name in the index to the next.
 _CAMERAS = """WITH RECURSIVE names (camera) AS (
     SELECT min(camera) FROM items WHERE camera IS NOT NULL
@@ -85,18 +86,15 @@ class Selection:
             EncoderMismatchError: The library was not made with the encoder.
         """
         dim_of(self._session, collection.encoder_id)
-        key = self._session.rows(
-            "SELECT id FROM collections WHERE encoder = ? AND modality = ?",
-            (collection.encoder_id, collection.modality.value),
-        )
-        if not key:
+        key = key_of(self._session, collection)
+        if key is None:
             return np.empty(0, np.int64)
         # The order of the tables is given: from the few items that pass to their segments.
         rows = self._session.rows(
             "SELECT s.id FROM items i CROSS JOIN segments s ON s.item_id = i.id"
             f" WHERE ({self.condition.text}) AND s.modality = ?"
             " AND EXISTS (SELECT 1 FROM vectors v WHERE v.segment_id = s.id AND v.collection_id = ?)",
-            (*self.condition.values, collection.modality.value, key[0][0]),
+            (*self.condition.values, collection.modality.value, key),
         )
         return np.sort(np.fromiter((row[0] for row in rows), np.int64, len(rows)))
 
@@ -182,9 +180,7 @@ class Selection:
         return Condition.any_of([Condition(f"i.root_id IN ({_marks(named)})", named), Condition.all_of(below)])
 
     def _camera(self, words: str) -> Condition:
-        wanted = words.casefold().split()
-        known = (name for (name,) in self._session.rows(_CAMERAS))
-        fitting = [name for name in known if all(word in name.casefold() for word in wanted)]
+        fitting = [name for (name,) in self._session.rows(_CAMERAS) if fits_camera(words, name)]
         return Condition(f"i.camera IN ({_marks(fitting)})", fitting)
 
 
@@ -201,8 +197,7 @@ def _times(after: datetime | None, before: datetime | None) -> Iterator[Conditio
     taken, changed = [], []
     for moment, sign in ((after, ">="), (before, "<")):
         if moment is not None:
-            local = moment if moment.tzinfo is None else moment.astimezone().replace(tzinfo=None)
-            taken.append(Condition(f"i.taken_at {sign} ?", (local.isoformat(),)))
+            taken.append(Condition(f"i.taken_at {sign} ?", (local_time(moment).isoformat(),)))
             changed.append(Condition(f"i.mtime_ns {sign} ?", (nanoseconds(moment),)))
     yield Condition.any_of(
         [
@@ -210,6 +205,16 @@ def _times(after: datetime | None, before: datetime | None) -> Iterator[Conditio
             Condition.all_of([Condition("i.taken_at IS NULL"), *changed]),
         ]
     )
+
+
+def fits_camera(words: str, name: str) -> bool:
+    """Whether a camera has all words in its name, in any order and case."""
+    return all(word in name.casefold() for word in words.casefold().split())
+
+
+def local_time(moment: datetime) -> datetime:
+    """A moment as cameras write it: of local time, without a zone."""
+    return moment if moment.tzinfo is None else moment.astimezone().replace(tzinfo=None)
 
 
 def nanoseconds(moment: datetime) -> int:
@@ -233,8 +238,8 @@ def _near(area: Area) -> Condition:
     boxes = [Condition("i.latitude BETWEEN ? AND ?", (south, north))]
     if south > -90 and north < 90:
         # The circle is widest, in degrees of longitude, a little nearer to the pole than its centre.
-        ratio = np.sin(area.radius_km / _EARTH_KM) / np.cos(np.radians(area.latitude))
-        if area.radius_km < _EARTH_KM and ratio < 1:
+        ratio = np.sin(area.radius_km / EARTH_KM) / np.cos(np.radians(area.latitude))
+        if area.radius_km < EARTH_KM and ratio < 1:
             wide = float(np.degrees(np.arcsin(ratio))) + 1e-6
             west, east = area.longitude - wide, area.longitude + wide
             spans = [(max(west, -180.0), min(east, 180.0))]
@@ -322,4 +327,4 @@ def _distance_km(latitude: float | None, longitude: float | None, to_latitude: f
         return float("inf")
     up, across = radians(to_latitude - latitude) / 2, radians(to_longitude - longitude) / 2
     half = sin(up) ** 2 + cos(radians(latitude)) * cos(radians(to_latitude)) * sin(across) ** 2
-    return 2 * _EARTH_KM * asin(min(1.0, sqrt(half)))
+    return 2 * EARTH_KM * asin(min(1.0, sqrt(half)))

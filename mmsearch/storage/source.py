@@ -15,7 +15,7 @@ from mmsearch.types import Collection, Modality, Watermark
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CatalogVectors", "select_segments", "vectors_of"]
+__all__ = ["CatalogVectors", "key_of", "select_segments", "vectors_of"]
 
 # Rows that are held beside the arrays that are filled from them.
 PORTION = 8192
@@ -54,7 +54,7 @@ class CatalogVectors:
     def _key(self) -> int:
         # A collection comes into being with its first vector, which may be stored after this was made.
         if self._found is None:
-            self._found = _key_of(self._session, self._collection)
+            self._found = key_of(self._session, self._collection)
         return -1 if self._found is None else self._found
 
     def watermark(self) -> Watermark:
@@ -109,7 +109,7 @@ def select_segments(
 ) -> NDArray[np.int64]:
     """Sorted ids of the segments of a collection that are, or whose items are, of some modalities; of all when None."""
     dim_of(session, collection.encoder_id)
-    key = _key_of(session, collection)
+    key = key_of(session, collection)
     if key is None:
         return np.empty(0, np.int64)
     if modalities is None or collection.modality in modalities:
@@ -126,7 +126,8 @@ def select_segments(
     return np.fromiter((row[0] for row in rows), np.int64, len(rows))
 
 
-def _key_of(session: Session, collection: Collection) -> int | None:
+def key_of(session: Session, collection: Collection) -> int | None:
+    """The id of a collection; None where it holds nothing yet."""
     found = session.rows(
         "SELECT id FROM collections WHERE encoder = ? AND modality = ?",
         (collection.encoder_id, collection.modality.value),
