@@ -121,14 +121,10 @@ def _photos(catalog: Catalog, encoder: Encoder, wanted: set[int] | None) -> tupl
     owners: list[int] = []
     blocks: list[NDArray[np.float32]] = []
     for ids, vectors in source.read():
-        of_item = catalog.items_of(ids.tolist())
-        kept = [
-            (row, of_item[id_])
-            for row, id_ in enumerate(ids.tolist())
-            if id_ in of_item and (wanted is None or of_item[id_] in wanted)
-        ]
-        owners += [owner for _, owner in kept]
-        blocks.append(vectors[[row for row, _ in kept]])
+        items = catalog.items_of_segments(ids)
+        kept = [row for row, item in enumerate(items.tolist()) if item >= 0 and (wanted is None or item in wanted)]
+        owners += items[kept].tolist()
+        blocks.append(vectors[kept])
     return owners, np.concatenate(blocks) if blocks else np.empty((0, encoder.dim), np.float32)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from mmsearch.storage.session import Session
 
-__all__ = ["content_hashes", "copies", "items_of"]
+__all__ = ["content_hashes", "copies"]
 
 
 def content_hashes(session: Session, item_ids: Iterable[int]) -> dict[int, bytes]:
@@ -27,9 +27,3 @@ def copies(session: Session) -> list[tuple[int, ...]]:
     ):
         groups.setdefault(bytes(content), []).append(int(id_))
     return list(map(tuple, groups.values()))
-
-
-def items_of(session: Session, segment_ids: Iterable[int]) -> dict[int, int]:
-    """Segment ids -> the items that they belong to."""
-    rows = session.grouped_rows("SELECT id, item_id FROM segments WHERE id IN ({ids})", segment_ids)
-    return {int(id_): int(item_id) for id_, item_id in rows}

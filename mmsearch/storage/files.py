@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmsearch.storage.copies import content_hashes, copies, items_of
+from mmsearch.storage.copies import content_hashes, copies
 from mmsearch.storage.roots import locate
 from mmsearch.storage.session import Session
 from mmsearch.types import Collection, Failure, KnownFile, Modality, Root
@@ -121,10 +121,6 @@ class FileReader:
     def copies(self) -> list[tuple[int, ...]]:
         """Groups of items whose content is the same, each in the order of their ids."""
         return copies(self._session)
-
-    def items_of(self, segment_ids: Iterable[int]) -> dict[int, int]:
-        """Segment ids -> the items that they belong to; those that are gone are absent."""
-        return items_of(self._session, segment_ids)
 
     def ids_of_keys(self, keys: Sequence[str]) -> NDArray[np.int64]:
         """Ids (n,) of items by their keys or by the absolute paths of their files, -1 where there is none."""

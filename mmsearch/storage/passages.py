@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmsearch.storage.characters import whole
 from mmsearch.storage.session import Session
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def terms_of(query: str) -> list[str]:
 
 def phrase(words: str) -> str:
     """Words that stand side by side, as a string of FTS5 in which nothing has a meaning; empty where there is none."""
-    clean = words.replace("\0", " ").replace('"', " ").encode("utf-8", "replace").decode("utf-8")
+    clean = whole(words.replace("\0", " ").replace('"', " "))
     return f'"{clean}"' if any(character.isalnum() for character in clean) else ""
 
 
@@ -94,7 +95,7 @@ def _telling(session: Session, table: str, terms: list[str]) -> list[str]:
 
 def _terms(query: str) -> Iterator[str]:
     # A NUL would end the expression for SQLite, and half characters do not reach it.
-    clean = query.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
+    clean = whole(query.replace("\0", " "))
     for found in _TERM.finditer(clean):
         term = found[1] or found[2] or ""
         # A term without any letter or digit holds no word for FTS5.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmsearch.filters import Area, Filters, Range
+from mmsearch.storage.characters import whole
 from mmsearch.storage.encoders import dim_of
 from mmsearch.storage.globs import Glob
 from mmsearch.storage.passages import phrase
@@ -265,17 +266,12 @@ def _phrase(words: str) -> Condition:
 
 def _metadata(name: str, value: str | int | float | bool) -> Condition:
     # By key, since a path in JSON cannot say every name.
-    name = _whole(name)
+    name = whole(name)
     found = "EXISTS (SELECT 1 FROM json_each(i.metadata) m WHERE m.key = ? AND {} = ?)"
     if isinstance(value, str):  # a query has strings alone, whatever was stored
         as_text = "CASE m.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE CAST(m.atom AS TEXT) END"
-        return Condition(found.format(as_text), (name, _whole(value)))
+        return Condition(found.format(as_text), (name, whole(value)))
     return Condition(found.format("m.atom"), (name, value))
-
-
-def _whole(text: str) -> str:
-    """A text without half characters."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 _HAS = {

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from mmsearch.storage.characters import whole
 from mmsearch.storage.statements import LAST_ID
 
 __all__ = ["last_id", "place_of", "stored_text", "stored_time"]
@@ -23,8 +24,8 @@ def place_of(root_id: int, path: str) -> dict[str, Any]:
 
 
 def stored_text(value: str | None) -> str | None:
-    """A text without the half characters that files and their names can hold, which SQLite does not take."""
-    return value if value is None or value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+    """A text, if there is one, without half characters."""
+    return None if value is None else whole(value)
 
 
 def stored_time(mtime_ns: int) -> int:
