@@ -14,8 +14,9 @@ from PIL import Image
 from mmsearch import ManyHits, SearchEngine
 from mmsearch.encoders.hashing import HashingEncoder
 from mmsearch.errors import QueryError, UsageError
-from mmsearch.filters import Filters
+from mmsearch.filters import Filters, Range
 from mmsearch.storage.catalog import Catalog
+from mmsearch.types import Modality
 from tests.retrieval.encoders import Describing, Seeing
 from tests.vectors.worlds import clustered
 
@@ -212,3 +213,16 @@ def test_of_several_models_one_is_named(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="'one'"):
             engine.vectors(["one"], model="seeing")
         assert engine.search_many(np.ones((1, 48)), 2, model="describing").keys[0].tolist() == ["both", "one"]
+
+
+def test_who_filters_again_and_again_shares_the_facts_with_all_others(
+    engine: SearchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmsearch.retrieval.filtering._FEW", 0)
+    monkeypatch.setattr("mmsearch.retrieval.filtering._SECONDS_PER_FACT", 0.0)  # any time is worth it
+    filters = Filters(size_bytes=Range(0))
+    vectors = np.eye(2, engine.encoders[0].dim, dtype=np.float32)
+    before = [engine.search_many(vectors, 3, modality="image", filters=filters) for _ in range(2)]
+    assert engine.arrays().facts(engine.encoders[0].id, Modality.IMAGE).in_memory(filters)
+    after = engine.search_many(vectors, 3, modality="image", filters=filters)
+    assert np.array_equal(after.items, before[0].items) and np.array_equal(after.scores, before[0].scores)
