@@ -10,7 +10,7 @@ from typing import IO
 
 from mmsearch.errors import StorageError
 
-__all__ = ["failed", "folder_bytes", "sync_folder", "whole", "written"]
+__all__ = ["at_home", "failed", "folder_bytes", "sync_folder", "whole", "written"]
 
 _HINT = "Free the disk, or name another place."
 
@@ -77,3 +77,11 @@ def folder_bytes(folder: Path) -> int:
 def failed(file: Path, error: OSError, *, hint: str = _HINT) -> StorageError:
     """The error for a file that cannot be written."""
     return StorageError(f"{file} cannot be written: {error.strerror or error}.", hint=hint)
+
+
+def at_home(path: str) -> str:
+    """A path with ``~`` at its beginning replaced by the home folder; as it is where no user can have that name."""
+    try:
+        return os.path.expanduser(path)
+    except ValueError:  # a NUL in it
+        return path

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from mmsearch.errors import QueryError
+from mmsearch.files import at_home
 from mmsearch.filters import Filters
 from mmsearch.media import modality_of
 from mmsearch.query.lexer import Lexeme, Source
@@ -119,7 +120,7 @@ class Parser:
         self._filters = both(self._filters, limit, lexeme, self._source)
 
     def _quoted(self, lexeme: Lexeme) -> None:
-        path = Path(os.path.expanduser(lexeme.text)) if lexeme.path else None
+        path = Path(at_home(lexeme.text)) if lexeme.path else None
         if path is not None and (_is_file(path) or modality_of(path) is not None):
             if not _is_file(path):
                 raise self._no_file(lexeme)
@@ -184,7 +185,7 @@ class Parser:
     def _no_file(self, lexeme: Lexeme) -> QueryError:
         name = lexeme.text
         try:
-            there = Path(os.path.expanduser(name)).exists()
+            there = Path(at_home(name)).exists()
         except (OSError, ValueError):
             there = False
         if there:
@@ -227,7 +228,7 @@ def _standard_input(stdin: Callable[[], bytes] | None, lexeme: Lexeme, source: S
 
 def _file(text: str) -> Path | None:
     """The file that a word names, or None where it is no more than a word."""
-    path = Path(os.path.expanduser(text))
+    path = Path(at_home(text))
     return path if _is_file(path) and (modality_of(path) is not None or _written_as_path(text)) else None
 
 

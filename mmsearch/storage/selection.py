@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmsearch.files import at_home
 from mmsearch.filters import Area, Filters, Range
 from mmsearch.storage.characters import whole
 from mmsearch.storage.encoders import dim_of
@@ -150,7 +151,7 @@ class Selection:
         if not pattern.startswith(("/", "~")):
             glob = Glob(pattern)
             return Condition.all_of([*self._below(glob), _fits(glob)])
-        glob = Glob(os.path.expanduser(pattern))
+        glob = Glob(at_home(pattern))
         # A root may lie elsewhere than where it was stored, so the absolute path is put together here.
         return Condition.any_of(
             Condition.all_of(

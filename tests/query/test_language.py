@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mmsearch.errors import QueryError
@@ -102,6 +102,7 @@ def test_terms_come_back_in_order_with_their_signs(parts: list[tuple[str, list[s
     assert parse(tokens) == Query(expected)
 
 
+@example("~\x00")
 @given(st.text())
 def test_any_text_is_either_a_query_or_a_query_error(text: str) -> None:
     for query in (text, [text], text.split(" ")):
